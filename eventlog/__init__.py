@@ -1,0 +1,93 @@
+"""Facts: what happened, as immutable events in a locked, append-only JSONL log.
+
+The only code that touches log files. It knows no network, no policy, and no clock but the one it stamps events with;
+it imports nothing from `projections` or `turnlog`. The format is specified in `eventlog.codec`.
+"""
+
+from eventlog.blobs import Blobs
+from eventlog.codec import Entry
+from eventlog.errors import (
+    AppendFailed,
+    EventLogError,
+    InvalidEvent,
+    LogClosed,
+    LogUnavailable,
+    NewerFormat,
+    ReadOnlyLog,
+)
+from eventlog.events import (
+    EVENT_TYPES,
+    FAILURE_KINDS,
+    ROLES,
+    ConversationNoted,
+    DeliveryRevoked,
+    Event,
+    LineQuarantined,
+    Message,
+    Part,
+    RetryRequested,
+    SegmentOpened,
+    SinkEnrolled,
+    SinkFlushed,
+    SinkPaused,
+    SinkResumed,
+    SinkRetired,
+    SourceAdvanced,
+    SyncAttempted,
+    SyncFailed,
+    SyncSucceeded,
+    TornTailClosed,
+    TurnHeader,
+    TurnRecorded,
+    TurnRef,
+    TurnSkipped,
+    UnknownEvent,
+)
+from eventlog.locks import Lock
+from eventlog.log import Durability, EventLog
+from eventlog.reader import Problem, Reader
+from eventlog.verify import Report
+
+__all__ = [
+    "EVENT_TYPES",
+    "FAILURE_KINDS",
+    "ROLES",
+    "AppendFailed",
+    "Blobs",
+    "ConversationNoted",
+    "DeliveryRevoked",
+    "Durability",
+    "Entry",
+    "Event",
+    "EventLog",
+    "EventLogError",
+    "InvalidEvent",
+    "LineQuarantined",
+    "Lock",
+    "LogClosed",
+    "LogUnavailable",
+    "Message",
+    "NewerFormat",
+    "Part",
+    "Problem",
+    "ReadOnlyLog",
+    "Reader",
+    "Report",
+    "RetryRequested",
+    "SegmentOpened",
+    "SinkEnrolled",
+    "SinkFlushed",
+    "SinkPaused",
+    "SinkResumed",
+    "SinkRetired",
+    "SourceAdvanced",
+    "SyncAttempted",
+    "SyncFailed",
+    "SyncSucceeded",
+    "TornTailClosed",
+    "TurnHeader",
+    "TurnRecorded",
+    "TurnRef",
+    "TurnSkipped",
+    "UnknownEvent",
+]

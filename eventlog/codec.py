@@ -1,0 +1,141 @@
+r"""The line format of the log. This docstring is its specification, format 1.
+
+A log is a folder `log/` of segments. A segment is a text file named by the seq of its first event, twenty digits
+and `.jsonl`. It holds one event per line: a JSON object in UTF-8, then `\n`::
+
+    {"crc":"9ae0daaf","type":"TurnRecorded","seq":2,"at":"2026-11-20T10:00:00.000000Z",...}
+
+1. `crc`, `type`, `seq`, `at` come first, in this order, without white space; the event's own fields follow.
+   So a line is checked and told apart at fixed offsets: the checksum's eight digits at byte 8, the body from
+   byte 18 on, the type's name from byte 26 on.
+2. `crc` is the CRC-32 (zlib's) of the body: everything from `"type"` to the closing brace, both included, as
+   eight lower-case hexadecimal digits.
+3. `type` is the event's tag: letters, digits and underscores.
+4. `seq` is the event's position in the log: 1, 2, 3 ... without holes, over all segments.
+5. `at` is when the log took the event: UTC, microseconds, always 27 characters.
+6. A line is *whole* when it has this shape, its checksum is right, and its newline is there.
+7. Lines that are empty are no events: a growing segment may be extended ahead with newlines. Readers pass over them.
+8. The first whole line of every segment is a `SegmentOpened`: the format's number and, but for the first segment,
+   the name, length and CRC-32 of the segment before it, which will not grow any more.
+9. No byte of a line changes once its newline is written, and no line disappears. What a crash left unfinished is
+   closed with a newline and named by a `TornTailClosed`.
+10. An unknown type, or a field that a version does not know, is kept and passed over. A segment of a higher format
+    number is not read at all.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+from typing import Any, TypeVar
+from zlib import crc32
+
+import msgspec
+
+from eventlog.events import EVENT_TYPES, Event, UnknownEvent, tag_of
+
+FORMAT = 1
+"""Part of the format; do not change without a new number."""
+
+CRC_AT, BODY_AT, TYPE_AT = 8, 18, 26
+"""Offsets within a line. Part of the format; do not change."""
+
+_HEAD, _CRC_END, _SEQ, _AT = b'{"crc":"', b'",', b'","seq":', b',"at":"'
+_AT_LENGTH = 27
+_FRAME_FIELDS = ("crc", "type", "seq", "at")
+
+ViewT = TypeVar("ViewT")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Entry:
+    """One whole line of the log: its seq, its type, and on demand its time and its event."""
+
+    __slots__ = ("_at", "_kind", "_view", "line", "seq", "type")
+
+    def __init__(self, seq: int, kind: str, line: bytes, at: int) -> None:
+        self.seq = seq
+        self.type = kind
+        self.line = line
+        self._at = at
+        self._kind: type[Any] | None = None
+        self._view: Any = None
+
+    @property
+    def at(self) -> datetime:
+        """When the log took the event, in UTC."""
+        return datetime.fromisoformat(self.line[self._at : self._at + _AT_LENGTH].decode())
+
+    @property
+    def event(self) -> Event | UnknownEvent:
+        """The whole event; an `UnknownEvent` where this version cannot make sense of the line."""
+        kind = EVENT_TYPES.get(self.type)
+        if kind is None:
+            return self._unknown("")
+        try:
+            return self.view(kind)
+        except msgspec.MsgspecError as error:
+            return self._unknown(str(error))
+
+    def view(self, kind: type[ViewT]) -> ViewT:
+        """Decode the fields that the struct `kind` names and no others; the last view is remembered.
+
+        Raises msgspec.MsgspecError when the line does not fit.
+        """
+        if self._kind is not kind:
+            self._view = _decoder(kind)(self.line)
+            self._kind = kind
+        return self._view  # type: ignore[no-any-return]
+
+    def _unknown(self, error: str) -> UnknownEvent:
+        fields = msgspec.json.decode(self.line)
+        return UnknownEvent(self.type, {k: v for k, v in fields.items() if k not in _FRAME_FIELDS}, error)
+
+    def __repr__(self) -> str:
+        return f"Entry(seq={self.seq}, type={self.type!r}, at={self.at.isoformat()})"
+
+
+@cache
+def _decoder(kind: type[Any]) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(kind).decode
+
+
+def encode_event(event: Event) -> bytes:
+    """The event's own fields as they will stand in its line, without frame: everything but seq and time.
+
+    Raises UnicodeEncodeError for text that is no valid Unicode, TypeError for values that JSON cannot hold.
+    """
+    return _encode(event)
+
+
+def frame(encoded: bytes, tag: str, seq: int, at: datetime) -> bytes:
+    """The line, newline included, of an event that `encode_event` encoded.
+
+    `at` is in UTC; its microseconds are always written.
+    """
+    stamp = at.strftime("%Y-%m-%dT%H:%M:%S.%f")
+    fields = encoded[len(tag) + 10 :]  # what follows '{"type":"<tag>"'
+    body = f'"type":"{tag}","seq":{seq},"at":"{stamp}Z"'.encode() + fields
+    return b'{"crc":"%08x",%b\n' % (crc32(body), body)
+
+
+def encode_line(event: Event, *, seq: int, at: datetime) -> bytes:
+    """The whole line of an event, newline included."""
+    return frame(encode_event(event), tag_of(type(event)), seq, at)
+
+
+def decode_line(line: bytes) -> Entry | None:
+    """The entry of a line (without its newline), or None where the line is not whole."""
+    if line[:CRC_AT] != _HEAD or line[CRC_AT + 8 : BODY_AT] != _CRC_END:
+        return None
+    if b"%08x" % crc32(memoryview(line)[BODY_AT:]) != line[CRC_AT : CRC_AT + 8]:
+        return None
+    type_end = line.find(b'"', TYPE_AT)
+    seq_at = type_end + len(_SEQ)
+    seq_end = line.find(b",", seq_at)
+    if line[type_end:seq_at] != _SEQ or line[seq_end : seq_end + len(_AT)] != _AT:
+        return None
+    try:
+        return Entry(int(line[seq_at:seq_end]), line[TYPE_AT:type_end].decode(), line, seq_end + len(_AT))
+    except ValueError:
+        return None

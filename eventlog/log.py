@@ -1,0 +1,164 @@
+"""The log: everything that was ever said to it, in order, for ever."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from eventlog.blobs import Blobs
+from eventlog.codec import Entry
+from eventlog.errors import ReadOnlyLog
+from eventlog.events import Event
+from eventlog.files import Files
+from eventlog.reader import Problem, Reader
+from eventlog.segments import SEGMENT_BYTES
+from eventlog.verify import Report, verify
+from eventlog.wake import Waiter
+from eventlog.writer import Clock, Writer, utc_now
+
+Durability = Literal["fsync", "os"]
+
+_STOP_CHECK_SECONDS = 0.1
+
+
+class EventLog:
+    """An append-only log of events in a folder; open it with `EventLog.open`.
+
+    Any number of threads and processes may append to and read the same log.
+    """
+
+    def __init__(self, directory: Path, writer: Writer | None) -> None:
+        self.directory = directory
+        self.folder = directory / "log"
+        self._writer = writer
+
+    @classmethod
+    def open(
+        cls,
+        directory: str | PathLike[str],
+        *,
+        durability: Durability = "fsync",
+        read_only: bool = False,
+        segment_bytes: int = SEGMENT_BYTES,
+        clock: Clock = utc_now,
+        files: Files | None = None,
+    ) -> Self:
+        """Open the log in `directory`, creating it (0700) unless `read_only`.
+
+        `durability` is what `append` promises: `fsync` (on disk) or `os` (handed to the operating system). A
+        segment longer than `segment_bytes` is sealed. `clock` stamps the events (UTC). `files` stands for the
+        operating system in tests.
+
+        A read-only log never writes, locks or creates anything; a folder that does not exist reads as empty.
+        Raises LogUnavailable, NewerFormat; ValueError for an unknown durability.
+        """
+        if durability not in ("fsync", "os"):
+            raise ValueError(f"durability must be 'fsync' or 'os', not {durability!r}")
+        path = Path(directory)
+        if read_only:
+            return cls(path, None)
+        writer = Writer(
+            path, durability=durability, segment_bytes=segment_bytes, clock=clock, files=files or Files()
+        )
+        return cls(path, writer)
+
+    @property
+    def blobs(self) -> Blobs:
+        """The payloads beside the log."""
+        return Blobs(self.directory / "blobs")
+
+    def append(self, event: Event) -> int:
+        """Append one event; returns its seq when it is as durable as asked.
+
+        1. The event is encoded and validated, before any lock is taken.
+        2. The writers' lock is taken (threads, then flock on `log.lock`): one writer at a time.
+        3. What other writers appended since is read; what a crash left is closed with a newline and named by a
+           TornTailClosed.
+        4. If the segment is full it is fdatasync'ed, then the next file is created, the folder is fsync'ed (the new
+           name survives), and its first line, a SegmentOpened that seals the full one, is written.
+        5. The line is written with one write(2) at the end of the file, and the lock is let go. From here on
+           readers see it.
+        6. With `fsync`, the segment is fdatasync'ed; threads that wait share one call. On return the line and
+           everything before it survive a power cut. With `os` it survives the end of the process only.
+
+        Raises AppendFailed when the system refuses (nothing is acknowledged; the same log appends on when the cause
+        is gone), InvalidEvent for what JSON cannot hold, ReadOnlyLog, LogClosed.
+        """
+        return self._writing().append((event,), sync=True)[0]
+
+    def append_many(self, events: Sequence[Event], *, sync: bool = True) -> range:
+        """Append events with consecutive seqs in one write and one sync; returns the seqs. See `append`.
+
+        After an AppendFailed a beginning of the batch may be in the log, unacknowledged. With `sync=False` the
+        events are only handed to the operating system, until `sync` is called.
+        """
+        writer = self._writing()
+        return writer.append(events, sync=sync) if events else range(0)
+
+    def sync(self) -> None:
+        """Return when everything in the log, whoever appended it, is as durable as asked. Raises AppendFailed."""
+        self._writing().sync()
+
+    def reader(self, *, gt: int = 0) -> Reader:
+        """A reader that remembers where it stopped: what follows a log, or folds it step by step, holds one."""
+        return Reader(self.folder, gt=gt)
+
+    def read(
+        self, *, gt: int = 0, limit: int | None = None, problems: list[Problem] | None = None
+    ) -> Iterator[Entry]:
+        """The entries with a seq greater than `gt`, at most `limit`, up to what is there now.
+
+        What is damaged is passed over and, when reading is done, told in `problems`.
+        Raises LogUnavailable, NewerFormat.
+        """
+        reader = self.reader(gt=gt)
+        try:
+            for count, entry in enumerate(reader.read() if limit != 0 else (), start=1):
+                yield entry
+                if count == limit:
+                    break
+        finally:
+            reader.close()
+            if problems is not None:
+                problems.extend(reader.problems)
+
+    def get(self, seq: int) -> Entry | None:
+        """The entry with this seq, found by bisection; None if there is none."""
+        for entry in self.read(gt=seq - 1, limit=1):
+            return entry if entry.seq == seq else None
+        return None
+
+    def follow(self, *, gt: int = 0, stop: threading.Event | None = None) -> Iterator[Entry]:
+        """The same as `read`, and then every event as it comes, until `stop` is set (noticed within 0.1 s)."""
+        reader = self.reader(gt=gt)
+        with Waiter(self.folder) as waiter:
+            try:
+                while not (stop and stop.is_set()):
+                    yield from reader.read()
+                    waiter.wait(_STOP_CHECK_SECONDS)
+            finally:
+                reader.close()
+
+    def verify(self) -> Report:
+        """Check every byte; see `eventlog.verify`."""
+        return verify(self.folder)
+
+    def close(self) -> None:
+        """Let go of the files. Closing again does nothing."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _writing(self) -> Writer:
+        if self._writer is None:
+            raise ReadOnlyLog(self.directory)
+        return self._writer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,175 @@
+"""Reading: from any seq on, around damage, without locks, while others append.
+
+Reading ends in one of three ways. A clean end. A torn tail: the last line of the growing segment is not whole, be it
+that a crash left it or that somebody is writing it just now; it is passed over and never judged. Corruption:
+anything else that is not a whole line with the next seq; it is kept as a `Problem`, and reading goes on behind it.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from eventlog.codec import Entry, decode_line
+from eventlog.errors import LogUnavailable
+from eventlog.events import TornTailClosed
+from eventlog.segments import Line, Segment, find_offset, list_segments, read_lines
+from eventlog.writer import check_format
+
+
+class Problem(Struct, frozen=True):
+    """Something in a log that is not as it was written.
+
+    `kind` is one of `checksum` (a damaged line), `hole` (seqs are missing), `order` (a seq came again or too late),
+    `event` (a whole line whose event breaks its own rules), `seal` (a sealed segment is not what it was), `header`
+    (a segment does not begin as one), `name` (a segment's name is not its first seq), `foreign` (a file that does
+    not belong), `torn_tail` (the unfinished last line that a crash leaves: no damage, the next writer closes it).
+    `seq` and `offset` (bytes) say where, as far as that can be told.
+    """
+
+    kind: str
+    segment: str
+    seq: int | None
+    offset: int | None
+    detail: str
+
+
+class LineChecker:
+    """Follows the seqs over lines that may be damaged, and keeps the problems that it meets."""
+
+    def __init__(self, gt: int, problems: list[Problem]) -> None:
+        self._gt = gt
+        self._last: int | None = None if gt else 0  # of the last whole line; unknown when reading begins midway
+        self._problems = problems
+        self._broken: list[Line] = []
+
+    @property
+    def broken(self) -> list[Line]:
+        """The lines since the last whole one, which are not judged yet."""
+        return self._broken
+
+    def take(self, segment: str, line: Line) -> Entry | None:
+        """The entry of a line if it is whole and new; `segment` is the name of the file that it stands in."""
+        entry = decode_line(line.data) if line.terminated else None
+        if entry is None:
+            self._broken.append(line)
+            return None
+        if entry.type == "TornTailClosed":
+            self._explain(segment, entry)
+        self.judge(segment)
+        if self._last is not None and entry.seq <= self._last:
+            self._note("order", segment, entry.seq, line.offset, f"seq {entry.seq} again, after {self._last}")
+            return None
+        expected = (self._gt if self._last is None else self._last) + 1
+        if entry.seq > expected:
+            self._note_hole(segment, expected, entry.seq - 1, line.offset)
+        self._last = entry.seq
+        return entry if entry.seq > self._gt else None
+
+    def judge(self, segment: str) -> None:
+        """Whatever is not whole up to here is damage: something whole came after it."""
+        for line in self._broken:
+            if self._last is not None:
+                self._last += 1
+            self._note("checksum", segment, self._last, line.offset, f"{len(line.data)} bytes are no whole line")
+        self._broken.clear()
+
+    def _explain(self, segment: str, entry: Entry) -> None:
+        """Forget what a later writer has named as the work of a crash."""
+        closed = entry.event
+        if not isinstance(closed, TornTailClosed):
+            return
+        gap = range(closed.offset, closed.offset + closed.length)
+        if closed.segment == segment:
+            self._broken[:] = [line for line in self._broken if line.offset not in gap]
+            if self._last is not None:
+                self._last += len([seq for seq in closed.missing if seq > self._last])
+        self._problems[:] = [
+            problem
+            for problem in self._problems
+            if problem.segment != closed.segment
+            or not (problem.offset in gap or (problem.kind == "hole" and problem.seq in closed.missing))
+        ]
+
+    def _note_hole(self, segment: str, first: int, last: int, offset: int) -> None:
+        which = f"seq {first} is" if first == last else f"seqs {first} to {last} are"
+        self._note("hole", segment, first, offset, f"{which} missing before this line")
+
+    def _note(self, kind: str, segment: str, seq: int | None, offset: int, detail: str) -> None:
+        if seq is None or seq > self._gt:
+            self._problems.append(Problem(kind, segment, seq, offset, detail))
+
+
+class Reader:
+    """Reads a log from behind `gt` on, as often as asked, always from where it stopped.
+
+    `problems` is what it passed over so far. Holds one file open; `close` it.
+    """
+
+    def __init__(self, folder: Path, *, gt: int = 0) -> None:
+        self._folder = folder
+        self._gt = gt
+        self.problems: list[Problem] = []
+        self._checker = LineChecker(gt, self.problems)
+        self._segment: Segment | None = None
+        self._descriptor = -1
+        self._offset = 0
+
+    def read(self) -> Iterator[Entry]:
+        """The entries that are there now and were not read yet.
+
+        Raises LogUnavailable if a file cannot be read, NewerFormat if this version must not.
+        """
+        try:
+            while True:
+                segments = list_segments(self._folder)[0]
+                if self._segment is None and not self._start(segments):
+                    return
+                following = [segment for segment in segments if segment > self._current]
+                yield from self._read_segment(final=not following)
+                if not following:
+                    return
+                self._move_to(following[0], 0)
+        except OSError as error:
+            raise LogUnavailable(self._folder, error) from error
+
+    @property
+    def _current(self) -> Segment:
+        assert self._segment is not None  # noqa: S101 - `read` sees to it
+        return self._segment
+
+    def _start(self, segments: list[Segment]) -> bool:
+        if not segments:
+            return False
+        segment = [s for s in segments if s.first_seq <= self._gt + 1 or s is segments[0]][-1]
+        self._move_to(segment, None)
+        return True
+
+    def _move_to(self, segment: Segment, offset: int | None) -> None:
+        check_format(segment.path)
+        self.close()
+        self._segment = segment
+        self._descriptor = os.open(segment.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self._offset = find_offset(self._descriptor, self._gt + 1) if offset is None else offset
+
+    def _read_segment(self, *, final: bool) -> Iterator[Entry]:
+        for line in read_lines(self._descriptor, self._offset):
+            entry = self._checker.take(self._current.name, line)
+            if not self._checker.broken:  # everything up to here is settled
+                self._offset = line.offset + len(line.data) + 1
+            if entry is not None:
+                yield entry
+        if final:
+            self._checker.broken.clear()  # looked at again when more has come
+        else:
+            self._checker.judge(self._current.name)
+
+    def close(self) -> None:
+        """Close the file; reading again goes on from the same place."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._segment = -1, None
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,129 @@
+"""The segments of a log: their names, their lines, and where a seq stands in them."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from eventlog.codec import Entry, decode_line
+from eventlog.errors import LogUnavailable
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+"""A segment that is longer than this grows no more."""
+
+CHUNK_BYTES = 256 * 1024
+"""How much is read at once when a segment is read through."""
+
+PROBE_BYTES = 16 * 1024
+"""How much is read at once when a place in a segment is looked for."""
+
+_NAME = re.compile(r"(\d{20})\.jsonl", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class Segment:
+    """One file of the log, named by the seq of its first event."""
+
+    first_seq: int
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder, as events tell it."""
+        return self.path.name
+
+
+class Line(NamedTuple):
+    """Some bytes between two newlines, which may or may not be an event."""
+
+    offset: int
+    data: bytes
+    terminated: bool
+
+
+def segment_path(folder: Path, first_seq: int) -> Path:
+    """Where the segment stands that begins with this seq."""
+    return folder / f"{first_seq:020d}.jsonl"
+
+
+def list_segments(folder: Path) -> tuple[list[Segment], list[str]]:
+    """The segments of a log folder in order, and the names of files that are none.
+
+    A folder that does not exist is an empty log. Raises LogUnavailable if it cannot be read.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        raise LogUnavailable(folder, error) from error
+    matches = [(name, _NAME.fullmatch(name)) for name in sorted(names)]
+    segments = [Segment(int(match[1]), folder / name) for name, match in matches if match]
+    return segments, [name for name, match in matches if not match]
+
+
+def read_lines(descriptor: int, offset: int, *, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Line]:
+    """The lines from `offset`, which begins a line, to the end of the file; empty ones are passed over.
+
+    The last one is not terminated when the file does not end in a newline.
+    """
+    start, rest = offset, b""  # `rest` began at `start`
+    pieces: list[bytes] = []  # what came before of a line that is longer than a chunk
+    while chunk := os.pread(descriptor, chunk_bytes, offset):
+        offset += len(chunk)
+        if b"\n" not in chunk:
+            pieces.append(chunk)
+            continue
+        *lines, rest = b"".join((*pieces, chunk)).split(b"\n")
+        for line in lines:
+            if line:
+                yield Line(start, line, terminated=True)
+            start += len(line) + 1
+        pieces = [rest] if rest else []
+    if pieces:
+        yield Line(start, b"".join(pieces), terminated=False)
+
+
+def find_offset(descriptor: int, seq: int) -> int:
+    """An offset where a line begins, at or before the line with this seq and near it.
+
+    Bisects by byte offset: a dozen small reads in a file of 64 MiB. Damaged lines are passed over.
+    """
+    low, high = 0, os.fstat(descriptor).st_size
+    while high - low > PROBE_BYTES:
+        middle = (low + high) // 2
+        found = _next_entry(descriptor, middle, high)
+        if found is None or found[1].seq > seq:
+            high = middle
+        else:
+            low = found[0]
+            if found[1].seq == seq:
+                break
+    return low
+
+
+def _next_entry(descriptor: int, offset: int, high: int) -> tuple[int, Entry] | None:
+    """The first whole line that begins after `offset` and before `high`."""
+    begin = next_line(descriptor, offset, high)
+    for line in read_lines(descriptor, begin, chunk_bytes=PROBE_BYTES):
+        if line.offset >= high:
+            return None
+        entry = decode_line(line.data)
+        if entry is not None:
+            return line.offset, entry
+    return None
+
+
+def next_line(descriptor: int, offset: int, high: int) -> int:
+    """Where the first line begins after the newline at or after `offset`; `high` if there is none before."""
+    while offset < high:
+        chunk = os.pread(descriptor, PROBE_BYTES, offset)
+        found = chunk.find(b"\n")
+        if found >= 0:
+            return min(offset + found + 1, high)
+        if not chunk:
+            break
+        offset += len(chunk)
+    return high

@@ -1,0 +1,100 @@
+"""Proof: every byte of a log checked against what the format promises."""
+
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from eventlog.codec import Entry, decode_line
+from eventlog.events import SegmentOpened, UnknownEvent
+from eventlog.reader import LineChecker, Problem
+from eventlog.segments import Line, Segment, list_segments, read_lines
+from eventlog.tail import is_torn
+from eventlog.writer import check_format, segment_checksum
+
+HARMLESS = ("torn_tail",)
+"""Problems that say nothing against a log: a crash leaves them, and the next writer closes them."""
+
+
+class Report(Struct):
+    """What `verify` found: `ok` unless something is damaged; `events` are whole lines, `problems` in log order."""
+
+    ok: bool = True
+    events: int = 0
+    segments: int = 0
+    problems: list[Problem] = []  # noqa: RUF012 - msgspec copies an empty default for each instance
+
+
+def verify(folder: Path) -> Report:
+    """Check every line, seq, segment name, seal and file of a log folder. Changes nothing.
+
+    Raises LogUnavailable if a file cannot be read, NewerFormat if this version must not.
+    """
+    segments, foreign = list_segments(folder)
+    report = Report(segments=len(segments))
+    checker = LineChecker(0, report.problems)
+    before: Segment | None = None
+    for segment in segments:
+        _verify_segment(report, checker, segment, before, final=segment is segments[-1])
+        before = segment
+    for name in foreign:
+        report.problems.append(Problem("foreign", name, None, None, "this file is no part of a log"))
+    report.ok = all(problem.kind in HARMLESS for problem in report.problems)
+    return report
+
+
+def _verify_segment(
+    report: Report, checker: LineChecker, segment: Segment, before: Segment | None, *, final: bool
+) -> None:
+    check_format(segment.path)
+    descriptor = os.open(segment.path, os.O_RDONLY)
+    first = True
+    try:
+        for line in read_lines(descriptor, 0):
+            entry = checker.take(segment.name, line)
+            if entry is None:
+                continue
+            if first:
+                _verify_header(report, segment, before, entry)
+            first = False
+            report.events += 1
+            if isinstance(entry.event, UnknownEvent) and entry.event.error:
+                detail = f"this {entry.type} breaks its own rules: {entry.event.error}"
+                report.problems.append(Problem("event", segment.name, entry.seq, line.offset, detail))
+    finally:
+        os.close(descriptor)
+    if final:
+        report.problems.extend(_torn(segment, line) for line in checker.broken if is_torn_or_cut(line))
+        checker.broken[:] = [line for line in checker.broken if not is_torn_or_cut(line)]
+    checker.judge(segment.name)
+
+
+def is_torn_or_cut(line: Line) -> bool:
+    """Whether a crash explains the line: it is torn, or whole but for a newline that never came."""
+    return is_torn(line) or (not line.terminated and decode_line(line.data) is not None)
+
+
+def _torn(segment: Segment, line: Line) -> Problem:
+    detail = f"{len(line.data)} bytes of a line that was never finished nor acknowledged; the next writer closes it"
+    return Problem("torn_tail", segment.name, None, line.offset, detail)
+
+
+def _verify_header(report: Report, segment: Segment, before: Segment | None, entry: Entry) -> None:
+    """A segment's first whole line opens it, and seals the one before."""
+
+    def note(kind: str, detail: str) -> None:
+        report.problems.append(Problem(kind, segment.name, entry.seq, 0, detail))
+
+    if entry.seq != segment.first_seq:
+        note("name", f"the segment is named for seq {segment.first_seq} but begins with seq {entry.seq}")
+    header = entry.event
+    if not isinstance(header, SegmentOpened):
+        note("header", f"the segment begins with a {entry.type}, not with a SegmentOpened")
+        return
+    if header.segment != (before.name if before else None):
+        note("seal", f"the segment follows {header.segment or 'none'}, but {before and before.name} is there")
+    elif before and header.checksum is not None:
+        length, checksum = segment_checksum(before.path)
+        if (length, checksum) != (header.length, header.checksum):
+            sealed = f"{header.length} bytes with checksum {header.checksum}"
+            note("seal", f"{before.name} was sealed as {sealed}, now it has {length} with {checksum}")
