@@ -23,13 +23,13 @@ class Blobs:
     def put(self, data: bytes) -> str:
         """Store `data`; returns its digest when it is durable. Raises LogUnavailable."""
         digest = sha256(data).hexdigest()
-        path = self.path(digest)
-        if path.exists():
-            return digest
         try:
-            self._write(path, data)
-        except OSError as error:
-            raise LogUnavailable(path, error) from error
+            self.get(digest)
+        except KeyError:  # not there, or damaged
+            try:
+                self._write(self.path(digest), data)
+            except OSError as error:
+                raise LogUnavailable(self.path(digest), error) from error
         return digest
 
     def _write(self, path: Path, data: bytes) -> None:

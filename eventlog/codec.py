@@ -18,7 +18,8 @@ and `.jsonl`. It holds one event per line: a JSON object in UTF-8, then `\n`::
 8. The first whole line of every segment is a `SegmentOpened`: the format's number and, but for the first segment,
    the name, length and CRC-32 of the segment before it, which will not grow any more.
 9. No byte of a line changes once its newline is written, and no line disappears. What a crash left unfinished is
-   closed with a newline and named by a `TornTailClosed`.
+   closed with the byte 0x18 (CAN, which stands in no JSON) and a newline, then named by a `TornTailClosed`; so it
+   is told from damage even if the next crash comes between the two.
 10. An unknown type, or a field that a version does not know, is kept and passed over. A segment of a higher format
     number is not read at all.
 """
@@ -39,7 +40,10 @@ FORMAT = 1
 CRC_AT, BODY_AT, TYPE_AT = 8, 18, 26
 """Offsets within a line. Part of the format; do not change."""
 
-_HEAD, _CRC_END, _SEQ, _AT = b'{"crc":"', b'",', b'","seq":', b',"at":"'
+HEAD, CANCEL = b'{"crc":"', b"\x18"
+"""How a line begins, and how an unfinished one was ended. Part of the format; do not change."""
+
+_CRC_END, _SEQ, _AT = b'",', b'","seq":', b',"at":"'
 _AT_LENGTH = 27
 _FRAME_FIELDS = ("crc", "type", "seq", "at")
 
@@ -83,12 +87,15 @@ class Entry:
         Raises msgspec.MsgspecError when the line does not fit.
         """
         if self._kind is not kind:
-            self._view = _decoder(kind)(self.line)
+            self._view = decode_fields(self.line, kind)
             self._kind = kind
         return self._view  # type: ignore[no-any-return]
 
     def _unknown(self, error: str) -> UnknownEvent:
-        fields = msgspec.json.decode(self.line)
+        try:
+            fields = decode_fields(self.line, dict)
+        except msgspec.MsgspecError as cause:
+            fields, error = {}, str(cause)
         return UnknownEvent(self.type, {k: v for k, v in fields.items() if k not in _FRAME_FIELDS}, error)
 
     def __repr__(self) -> str:
@@ -98,6 +105,17 @@ class Entry:
 @cache
 def _decoder(kind: type[Any]) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(kind).decode
+
+
+def decode_fields(line: bytes, kind: type[ViewT]) -> ViewT:
+    """A line, or what `encode_event` returns, as the struct `kind`.
+
+    Raises msgspec.MsgspecError when it does not fit, or is nested too deeply for the stack.
+    """
+    try:
+        return _decoder(kind)(line)  # type: ignore[no-any-return, arg-type]
+    except RecursionError as error:
+        raise msgspec.DecodeError("it is nested too deeply") from error
 
 
 def encode_event(event: Event) -> bytes:
@@ -126,7 +144,7 @@ def encode_line(event: Event, *, seq: int, at: datetime) -> bytes:
 
 def decode_line(line: bytes) -> Entry | None:
     """The entry of a line (without its newline), or None where the line is not whole."""
-    if line[:CRC_AT] != _HEAD or line[CRC_AT + 8 : BODY_AT] != _CRC_END:
+    if line[:CRC_AT] != HEAD or line[CRC_AT + 8 : BODY_AT] != _CRC_END:
         return None
     if b"%08x" % crc32(memoryview(line)[BODY_AT:]) != line[CRC_AT : CRC_AT + 8]:
         return None

@@ -63,12 +63,12 @@ class NewerFormat(EventLogError):
 class LogUnavailable(EventLogError):
     """The folder of a log cannot be opened, created or read."""
 
-    def __init__(self, path: Path, cause: OSError) -> None:
+    def __init__(self, path: Path, cause: Exception) -> None:
         super().__init__(path, cause)
         self.path, self.cause = path, cause
 
     def __str__(self) -> str:
-        return f"the log at {self.path} cannot be used: {self.cause.strerror or self.cause}"
+        return f"the log at {self.path} cannot be used: {getattr(self.cause, 'strerror', None) or self.cause}"
 
 
 class AppendFailed(EventLogError):

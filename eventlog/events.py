@@ -86,7 +86,7 @@ class TurnRecorded(TurnHeader, frozen=True, tag="TurnRecorded", kw_only=True):
 
     model: str | None = None
     usage: dict[str, Any] | None = None
-    meta: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies an empty default for each instance
+    meta: dict[str, Any] = {}
     messages: tuple[Message, ...]
 
     def __post_init__(self) -> None:
@@ -272,7 +272,7 @@ class ConversationNoted(Event, frozen=True, kw_only=True):
     source: str
     conversation: str
     title: str | None = None
-    notes: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies an empty default for each instance
+    notes: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         _check_names(self, "source", "conversation")

@@ -101,6 +101,9 @@ class Lock:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def __del__(self) -> None:
+        self.close()
+
     def __enter__(self) -> Self:
         self.acquire()
         return self

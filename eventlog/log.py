@@ -59,9 +59,7 @@ class EventLog:
         path = Path(directory)
         if read_only:
             return cls(path, None)
-        writer = Writer(
-            path, durability=durability, segment_bytes=segment_bytes, clock=clock, files=files or Files()
-        )
+        writer = Writer(path, durability=durability, segment_bytes=segment_bytes, clock=clock, files=files or Files())
         return cls(path, writer)
 
     @property
@@ -74,7 +72,7 @@ class EventLog:
 
         1. The event is encoded and validated, before any lock is taken.
         2. The writers' lock is taken (threads, then flock on `log.lock`): one writer at a time.
-        3. What other writers appended since is read; what a crash left is closed with a newline and named by a
+        3. What other writers appended since is read; what a crash left is closed and named by a
            TornTailClosed.
         4. If the segment is full it is fdatasync'ed, then the next file is created, the folder is fsync'ed (the new
            name survives), and its first line, a SegmentOpened that seals the full one, is written.
@@ -105,9 +103,7 @@ class EventLog:
         """A reader that remembers where it stopped: what follows a log, or folds it step by step, holds one."""
         return Reader(self.folder, gt=gt)
 
-    def read(
-        self, *, gt: int = 0, limit: int | None = None, problems: list[Problem] | None = None
-    ) -> Iterator[Entry]:
+    def read(self, *, gt: int = 0, limit: int | None = None, problems: list[Problem] | None = None) -> Iterator[Entry]:
         """The entries with a seq greater than `gt`, at most `limit`, up to what is there now.
 
         What is damaged is passed over and, when reading is done, told in `problems`.
@@ -136,7 +132,10 @@ class EventLog:
         with Waiter(self.folder) as waiter:
             try:
                 while not (stop and stop.is_set()):
-                    yield from reader.read()
+                    for entry in reader.read():
+                        yield entry
+                        if stop and stop.is_set():
+                            return
                     waiter.wait(_STOP_CHECK_SECONDS)
             finally:
                 reader.close()

@@ -14,7 +14,7 @@ from msgspec import Struct
 from eventlog.codec import Entry, decode_line
 from eventlog.errors import LogUnavailable
 from eventlog.events import TornTailClosed
-from eventlog.segments import Line, Segment, find_offset, list_segments, read_lines
+from eventlog.segments import Line, Segment, find_offset, list_segments, read_lines, split_joined
 from eventlog.writer import check_format
 
 
@@ -41,6 +41,7 @@ class LineChecker:
     def __init__(self, gt: int, problems: list[Problem]) -> None:
         self._gt = gt
         self._last: int | None = None if gt else 0  # of the last whole line; unknown when reading begins midway
+        self._lost = 0  # damaged lines since then; an estimate of their seqs, for a newline may be what is damaged
         self._problems = problems
         self._broken: list[Line] = []
 
@@ -53,26 +54,27 @@ class LineChecker:
         """The entry of a line if it is whole and new; `segment` is the name of the file that it stands in."""
         entry = decode_line(line.data) if line.terminated else None
         if entry is None:
-            self._broken.append(line)
-            return None
+            joined = split_joined(line)
+            self._broken.append(joined[0] if joined else line)
+            return self.take(segment, joined[1]) if joined else None
         if entry.type == "TornTailClosed":
             self._explain(segment, entry)
         self.judge(segment)
         if self._last is not None and entry.seq <= self._last:
             self._note("order", segment, entry.seq, line.offset, f"seq {entry.seq} again, after {self._last}")
             return None
-        expected = (self._gt if self._last is None else self._last) + 1
+        expected = (self._gt if self._last is None else self._last + self._lost) + 1
         if entry.seq > expected:
             self._note_hole(segment, expected, entry.seq - 1, line.offset)
-        self._last = entry.seq
+        self._last, self._lost = entry.seq, 0
         return entry if entry.seq > self._gt else None
 
     def judge(self, segment: str) -> None:
         """Whatever is not whole up to here is damage: something whole came after it."""
         for line in self._broken:
-            if self._last is not None:
-                self._last += 1
-            self._note("checksum", segment, self._last, line.offset, f"{len(line.data)} bytes are no whole line")
+            self._lost += 1
+            seq = None if self._last is None else self._last + self._lost
+            self._note("checksum", segment, seq, line.offset, f"{len(line.data)} bytes are no whole line")
         self._broken.clear()
 
     def _explain(self, segment: str, entry: Entry) -> None:
@@ -83,8 +85,7 @@ class LineChecker:
         gap = range(closed.offset, closed.offset + closed.length)
         if closed.segment == segment:
             self._broken[:] = [line for line in self._broken if line.offset not in gap]
-            if self._last is not None:
-                self._last += len([seq for seq in closed.missing if seq > self._last])
+            self._lost += len([seq for seq in closed.missing if seq > (self._last or 0)])
         self._problems[:] = [
             problem
             for problem in self._problems
@@ -126,6 +127,8 @@ class Reader:
                 segments = list_segments(self._folder)[0]
                 if self._segment is None and not self._start(segments):
                     return
+                if self._descriptor < 0:
+                    self._move_to(self._current, self._offset)
                 following = [segment for segment in segments if segment > self._current]
                 yield from self._read_segment(final=not following)
                 if not following:
@@ -169,7 +172,7 @@ class Reader:
         """Close the file; reading again goes on from the same place."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._descriptor, self._segment = -1, None
+        self._descriptor = -1
 
     def __del__(self) -> None:
         self.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.codec import Entry, decode_line
+from eventlog.codec import HEAD, Entry, decode_line
 from eventlog.errors import LogUnavailable
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -84,6 +84,20 @@ def read_lines(descriptor: int, offset: int, *, chunk_bytes: int = CHUNK_BYTES) 
         pieces = [rest] if rest else []
     if pieces:
         yield Line(start, b"".join(pieces), terminated=False)
+
+
+def split_joined(line: Line) -> tuple[Line, Line] | None:
+    """A line that is not whole, split where a whole one begins that stands at its end: a newline was damaged.
+
+    None if there is none, or if blocks that a power cut left unwritten stand before it.
+    """
+    at = line.data.find(HEAD, 1) if line.terminated else -1
+    while at > 0:
+        broken, rest = line.data[:at], line.data[at:]
+        if decode_line(rest) and b"\0\0" not in broken:
+            return Line(line.offset, broken, terminated=True), Line(line.offset + at, rest, terminated=True)
+        at = line.data.find(HEAD, at + 1)
+    return None
 
 
 def find_offset(descriptor: int, seq: int) -> int:

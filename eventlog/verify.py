@@ -5,7 +5,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from eventlog.codec import Entry, decode_line
+from eventlog.codec import Entry
+from eventlog.errors import LogUnavailable
 from eventlog.events import SegmentOpened, UnknownEvent
 from eventlog.reader import LineChecker, Problem
 from eventlog.segments import Line, Segment, list_segments, read_lines
@@ -22,7 +23,7 @@ class Report(Struct):
     ok: bool = True
     events: int = 0
     segments: int = 0
-    problems: list[Problem] = []  # noqa: RUF012 - msgspec copies an empty default for each instance
+    problems: list[Problem] = []
 
 
 def verify(folder: Path) -> Report:
@@ -35,7 +36,10 @@ def verify(folder: Path) -> Report:
     checker = LineChecker(0, report.problems)
     before: Segment | None = None
     for segment in segments:
-        _verify_segment(report, checker, segment, before, final=segment is segments[-1])
+        try:
+            _verify_segment(report, checker, segment, before, final=segment is segments[-1])
+        except OSError as error:
+            raise LogUnavailable(segment.path, error) from error
         before = segment
     for name in foreign:
         report.problems.append(Problem("foreign", name, None, None, "this file is no part of a log"))
@@ -64,14 +68,9 @@ def _verify_segment(
     finally:
         os.close(descriptor)
     if final:
-        report.problems.extend(_torn(segment, line) for line in checker.broken if is_torn_or_cut(line))
-        checker.broken[:] = [line for line in checker.broken if not is_torn_or_cut(line)]
+        report.problems.extend(_torn(segment, line) for line in checker.broken if is_torn(line))
+        checker.broken[:] = [line for line in checker.broken if not is_torn(line)]
     checker.judge(segment.name)
-
-
-def is_torn_or_cut(line: Line) -> bool:
-    """Whether a crash explains the line: it is torn, or whole but for a newline that never came."""
-    return is_torn(line) or (not line.terminated and decode_line(line.data) is not None)
 
 
 def _torn(segment: Segment, line: Line) -> Problem:

@@ -35,7 +35,9 @@ class Waiter:
             if self._watching and self._changed():
                 return
         if self._watching:
-            if select.select([self._notifier], [], [], seconds)[0]:
+            poll = select.poll()  # select() cannot take a descriptor above 1023
+            poll.register(self._notifier, select.POLLIN)
+            if poll.poll(seconds * 1000):
                 os.read(self._notifier, 65536)
             return
         deadline = time.monotonic() + seconds

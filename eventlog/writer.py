@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zlib import crc32
 
-from eventlog.codec import FORMAT, decode_line, encode_event, frame
+from eventlog.codec import FORMAT, decode_fields, decode_line, encode_event, frame
 from eventlog.errors import AppendFailed, InvalidEvent, LogClosed, LogUnavailable, NewerFormat
-from eventlog.events import Event, SegmentOpened, TornTailClosed, tag_of
+from eventlog.events import EVENT_TYPES, Event, SegmentOpened, TornTailClosed, tag_of
 from eventlog.files import Files
 from eventlog.locks import Lock, restart_in_child
 from eventlog.segments import CHUNK_BYTES, Segment, list_segments, read_lines, segment_path
@@ -67,9 +67,7 @@ class OpenSegment:
 class Writer:
     """Appends events for one handle on a log; any number of writers, threads and processes work on one log."""
 
-    def __init__(
-        self, directory: Path, *, durability: str, segment_bytes: int, clock: Clock, files: Files
-    ) -> None:
+    def __init__(self, directory: Path, *, durability: str, segment_bytes: int, clock: Clock, files: Files) -> None:
         self.directory = directory
         self.folder = directory / "log"
         self.durability = durability
@@ -94,8 +92,7 @@ class Writer:
     def append(self, events: Sequence[Event], *, sync: bool) -> range:
         """Append events, see `EventLog.append_many`."""
         encoded = [(_encoded(event), tag_of(type(event))) for event in events]
-        if self._closed:
-            raise LogClosed(self.directory)
+        self._check_open()
         path = self.folder
         try:
             with self._lock:
@@ -110,6 +107,7 @@ class Writer:
 
     def sync(self) -> None:
         """Return when everything in the log up to now is as durable as this handle promises."""
+        self._check_open()
         try:
             with self._lock:
                 current = self._catch_up()
@@ -120,9 +118,15 @@ class Writer:
 
     def close(self) -> None:
         """Let go of the files; appending raises LogClosed from here on."""
+        if self._closed:
+            return
         with self._lock:
             self._closed, self._open = True, None
         self._lock.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LogClosed(self.directory)
 
     def _sync(self, current: OpenSegment, seq: int) -> None:
         if self.durability == "fsync":
@@ -136,12 +140,12 @@ class Writer:
         data = b"".join(frame(fields, tag, first + i, at) for i, (fields, tag) in enumerate(encoded))
         try:
             self._files.write_all(current.descriptor, data)
+            current.last_seq += len(encoded)
+            current.end += len(data)
+            current.empty = False
         except BaseException:
             self._open = None
             raise
-        current.end += len(data)
-        current.last_seq += len(encoded)
-        current.empty = False
         return range(first, first + len(encoded))
 
     def _segment_with_room(self) -> OpenSegment:
@@ -159,18 +163,16 @@ class Writer:
         return current
 
     def _start_segment(self, first_seq: int, before: Segment | None, *, trusted: bool = True) -> OpenSegment:
-        self._open = None
         current = OpenSegment(Segment(first_seq, segment_path(self.folder, first_seq)), self._files)
-        self._files.sync_folder(self.folder)
+        self._open = None
         self._write_header(current, before, trusted=trusted)
         self._open = current
         return current
 
     def _write_header(self, current: OpenSegment, before: Segment | None, *, trusted: bool = True) -> None:
+        self._files.sync_folder(self.folder)  # here, for whoever made the file may have died before he could
         length, checksum = segment_checksum(before.path) if before and trusted else (None, None)
-        header = SegmentOpened(
-            format=FORMAT, segment=before.name if before else None, length=length, checksum=checksum
-        )
+        header = SegmentOpened(format=FORMAT, segment=before.name if before else None, length=length, checksum=checksum)
         self._write(current, [(encode_event(header), tag_of(SegmentOpened))])
 
     def _segment_before(self, segment: Segment) -> Segment | None:
@@ -179,13 +181,18 @@ class Writer:
 
     def _catch_up(self) -> OpenSegment | None:
         """The growing segment, known up to its end; None in an empty log. Closes what a crash left."""
+        self._check_open()
         if self._open is None:
             segments = list_segments(self.folder)[0]
             if not segments:
                 return None
             self._open = self._open_segment(segments[-1])
         while True:
-            self._read_on(self._open)
+            try:
+                self._read_on(self._open)
+            except BaseException:
+                self._open = None
+                raise
             following = segment_path(self.folder, self._open.last_seq + 1)
             if not following.exists() or following == self._open.segment.path:
                 return self._open
@@ -219,16 +226,13 @@ class Writer:
     def _recover(self, current: OpenSegment, size: int) -> None:
         """Find the end, and close and name what a crash left there."""
         tail = find_tail(current.descriptor, current.segment.first_seq, size)
-        if tail.open_line:
-            self._files.write_all(current.descriptor, b"\n")
-            size += 1
-        current.end, current.last_seq, current.empty = size, tail.last_seq, tail.empty
+        self._files.write_all(current.descriptor, tail.closing)
+        current.end, current.empty = size + len(tail.closing), tail.empty
+        current.last_seq = max(current.last_seq, tail.last_seq)  # if lines were taken away, their seqs stay taken
         if tail.empty:
             self._write_header(current, self._segment_before(current.segment))
         closings = [
-            TornTailClosed(
-                segment=current.segment.name, offset=gap.offset, length=gap.length, missing=gap.missing
-            )
+            TornTailClosed(segment=current.segment.name, offset=gap.offset, length=gap.length, missing=gap.missing)
             for gap in tail.gaps
         ]
         if closings:
@@ -236,10 +240,15 @@ class Writer:
 
 
 def _encoded(event: Event) -> bytes:
+    kind = type(event)
+    if not isinstance(event, Event):
+        raise InvalidEvent(f"{kind.__name__} is no event")
     try:
-        return encode_event(event)
-    except (UnicodeEncodeError, TypeError, ValueError) as error:
-        raise InvalidEvent(f"{type(event).__name__} cannot be written as JSON: {error}") from error
+        encoded = encode_event(event)
+        decode_fields(encoded, EVENT_TYPES.get(tag_of(kind), kind))
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent(f"{kind.__name__} cannot be written as JSON and read again: {error}") from error
+    return encoded
 
 
 def segment_checksum(path: Path) -> tuple[int, str]:

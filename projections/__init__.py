@@ -1,1 +1,72 @@
-"""Views."""
+"""Views: what the facts mean, as pure folds over events.
+
+A fold has no clock, no randomness, no files, no network and no logging; time and policy are arguments. One module,
+`projections.index`, keeps its result on disk, and that is disposable. Never import `turnlog` here.
+"""
+
+from projections.delivery import (
+    DELIVERY,
+    STATE_NAMES,
+    UNDELIVERED,
+    Delivery,
+    Failure,
+    Pause,
+    SinkState,
+    Try,
+    is_counted,
+)
+from projections.driver import Live, fold_all, replay
+from projections.fold import Fold
+from projections.index import Index, Known, Place, Revision, content_digest, message_names
+from projections.policy import (
+    RetryDecision,
+    RetryPolicy,
+    decide,
+    delay_seconds,
+    due_at,
+    eligible,
+    is_open,
+    next_attempt_at,
+)
+from projections.sources import SOURCES, Sources, SourceState, StreamState
+from projections.statistics import STATISTICS, SinkCounts, Statistics
+from projections.turns import Lane, Turns
+
+__all__ = [
+    "DELIVERY",
+    "SOURCES",
+    "STATE_NAMES",
+    "STATISTICS",
+    "UNDELIVERED",
+    "Delivery",
+    "Failure",
+    "Fold",
+    "Index",
+    "Known",
+    "Lane",
+    "Live",
+    "Pause",
+    "Place",
+    "RetryDecision",
+    "RetryPolicy",
+    "Revision",
+    "SinkCounts",
+    "SinkState",
+    "SourceState",
+    "Sources",
+    "Statistics",
+    "StreamState",
+    "Try",
+    "Turns",
+    "content_digest",
+    "decide",
+    "delay_seconds",
+    "due_at",
+    "eligible",
+    "fold_all",
+    "is_counted",
+    "is_open",
+    "message_names",
+    "next_attempt_at",
+    "replay",
+]

@@ -1,0 +1,323 @@
+"""What a writer must look up before it appends, kept in SQLite and derived from the log.
+
+Which turns are recorded, with what content; which sinks are enrolled; how far sources were read; where a turn stands
+in its conversation. Disposable: it names the last seq and checksum that it has taken in, and if the log does not have
+them, or the file is damaged, it is made anew by reading the log once. Looking up and appending are one step across
+processes: `Index.lock` is held for both.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eventlog import (
+    Entry,
+    Event,
+    EventLog,
+    LineQuarantined,
+    Lock,
+    LogUnavailable,
+    Reader,
+    SinkEnrolled,
+    SourceAdvanced,
+    TurnRecorded,
+)
+from eventlog.codec import decode_line, encode_line
+
+VERSION = 1
+"""Of the tables' shape and meaning; an index of another version is made anew."""
+
+_NO_TIME = datetime.fromtimestamp(0, UTC)
+
+_TABLES = """
+CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER, last_seq INTEGER, checksum TEXT);
+CREATE TABLE conversations (
+    id INTEGER PRIMARY KEY, source TEXT, user TEXT, conversation TEXT, turns INTEGER,
+    UNIQUE (source, user, conversation));
+CREATE TABLE turns (
+    turn_id TEXT, digest BLOB, seq INTEGER, revision INTEGER, conversation INTEGER, round INTEGER, last_message TEXT,
+    PRIMARY KEY (turn_id, revision)) WITHOUT ROWID;
+CREATE UNIQUE INDEX turns_by_seq ON turns (seq);
+CREATE INDEX turns_by_round ON turns (conversation, round, revision);
+CREATE TABLE sinks (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE streams (source TEXT, stream TEXT, cursor TEXT, PRIMARY KEY (source, stream)) WITHOUT ROWID;
+CREATE TABLE quarantined (
+    source TEXT, stream TEXT, digest TEXT, PRIMARY KEY (source, stream, digest)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One recording of a turn."""
+
+    seq: int
+    revision: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """A turn that is recorded: whose it is, its newest revision, and the one that has the content asked for, if any."""
+
+    user: str
+    last: Revision
+    same: Revision | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a turn stands in its conversation.
+
+    `round_index` counts turns from 0. `previous_turn` and `previous_message` name the last message of the turn
+    before (see `message_names`), None for the first turn.
+    """
+
+    round_index: int
+    previous_turn: str | None
+    previous_message: str | None
+
+
+def content_digest(turn: TurnRecorded) -> bytes:
+    """What makes two recordings of a turn the same: messages, model and usage, but no times and no meta (16 bytes)."""
+    messages = [msgspec.structs.replace(message, at=None) for message in turn.messages]
+    return blake2b(msgspec.json.encode([messages, turn.model, turn.usage]), digest_size=16).digest()
+
+
+def message_names(turn: TurnRecorded) -> list[str]:
+    """How each message is named within its turn: by its id, or by its position (`#0`) if that is not its alone."""
+    ids = Counter(message.id for message in turn.messages)
+    return [
+        message.id if message.id and ids[message.id] == 1 else f"#{position}"
+        for position, message in enumerate(turn.messages)
+    ]
+
+
+class Index:
+    """The lookup tables of `log`; `path` None keeps them in memory, for a log that is only read.
+
+    Not for several threads at once; hold `lock` to look up and append in one step.
+    """
+
+    def __init__(self, log: EventLog, path: Path | None) -> None:
+        self.path = path
+        self._log = log
+        self._reader: Reader | None = None
+        self.lock = Lock(path.with_suffix(".lock")) if path else None
+        self._connection: sqlite3.Connection | None = None
+
+    def refresh(self) -> None:
+        """Take in what the log has got since the last time. `lock` must be held.
+
+        Raises LogUnavailable if the log cannot be read, or if not even a new index can be written; NewerFormat.
+        """
+        try:
+            try:
+                self._take_in()
+            except sqlite3.DatabaseError:
+                self.close()
+                self._delete_files()
+                self._take_in()
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise LogUnavailable(self.path or self._log.directory, error) from error
+        except BaseException:
+            self.close()  # what was read is rolled back: the next refresh must read it again
+            raise
+
+    def find(self, turn_id: str, digest: bytes) -> Known | None:
+        """What is known of a turn; None if it was never recorded."""
+        rows = self._rows(
+            "SELECT user, seq, revision, digest FROM turns JOIN conversations ON turns.conversation = conversations.id"
+            " WHERE turn_id = ? ORDER BY revision DESC",
+            turn_id,
+        )
+        if not rows:
+            return None
+        same = next((Revision(seq, revision) for _, seq, revision, known in rows if known == digest), None)
+        return Known(rows[0][0], Revision(rows[0][1], rows[0][2]), same)
+
+    def place(self, seq: int) -> Place:
+        """Where the turn recorded at `seq` stands in its conversation."""
+        rows = self._rows("SELECT conversation, round FROM turns WHERE seq = ?", seq)
+        if not rows:
+            return Place(0, None, None)
+        conversation, round_index = rows[0]
+        before = self._rows(
+            "SELECT turn_id, last_message FROM turns WHERE conversation = ? AND round = ?"
+            " ORDER BY revision DESC LIMIT 1",
+            conversation,
+            round_index - 1,
+        )
+        return Place(round_index, *(before[0] if before else (None, None)))
+
+    @property
+    def last_seq(self) -> int:
+        """The last seq that was taken in."""
+        return self._known_seq()
+
+    def knows_sink(self, name: str) -> bool:
+        """Whether a sink was ever enrolled."""
+        return bool(self._rows("SELECT 1 FROM sinks WHERE name = ?", name))
+
+    def cursor(self, source: str, stream: str) -> Any:
+        """How far a stream was read; None if it never was."""
+        rows = self._rows("SELECT cursor FROM streams WHERE source = ? AND stream = ?", source, stream)
+        return msgspec.json.decode(rows[0][0]) if rows else None
+
+    def is_quarantined(self, source: str, stream: str, digest: str) -> bool:
+        """Whether a piece of a stream is in quarantine already."""
+        query = "SELECT 1 FROM quarantined WHERE source = ? AND stream = ? AND digest = ?"
+        return bool(self._rows(query, source, stream, digest))
+
+    def pretend(self, events: Sequence[Event]) -> range:
+        """Take in events that were not appended, as if they were; for an index in memory, which nobody else sees."""
+        first = self._known_seq() + 1
+        lines = [encode_line(event, seq=first + i, at=_NO_TIME) for i, event in enumerate(events)]
+        self._take(entry for line in lines if (entry := decode_line(line[:-1])))
+        return range(first, first + len(events))
+
+    def close(self) -> None:
+        """Close the file; the next `refresh` opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._reader is not None:
+            self._reader.close()
+        self._connection = self._reader = None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock, where there is one to hold."""
+        if self.lock is None:
+            yield
+        else:
+            with self.lock:
+                yield
+
+    def _rows(self, query: str, *arguments: Any) -> list[Any]:
+        return self._open().execute(query, arguments).fetchall()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if self.path is not None:
+                self.path.touch(mode=0o600)  # SQLite gives its companion files the same permissions
+            # One statement at a time is the caller's duty, whichever thread it comes from.
+            self._connection = sqlite3.connect(self.path or ":memory:", check_same_thread=False)
+            self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")
+        return self._connection
+
+    def _take_in(self) -> None:
+        connection = self._open()
+        if self._reader is None:
+            if not self._fits():
+                self._make_tables()
+            self._reader = self._log.reader(gt=self._known_seq())
+        with connection:
+            self._take(self._reader.read())
+
+    def _take(self, entries: Iterable[Entry]) -> None:
+        connection, known = self._open(), self._known_seq()
+        last: Entry | None = None
+        for entry in entries:
+            if entry.seq > known:  # another process may have taken it in already
+                last = entry
+                if handler := _HANDLERS.get(entry.type):
+                    handler(connection, entry)
+        if last is not None:
+            connection.execute("UPDATE state SET last_seq = ?, checksum = ?", (last.seq, _checksum(last)))
+
+    def _known_seq(self) -> int:
+        return int(self._rows("SELECT last_seq FROM state")[0][0])
+
+    def _fits(self) -> bool:
+        """Whether the tables are there, of this version, and derived from this very log."""
+        try:
+            version, last_seq, checksum = self._rows("SELECT version, last_seq, checksum FROM state")[0]
+        except sqlite3.OperationalError:  # no such table: a new file
+            return False
+        if version != VERSION:
+            return False
+        entry = self._log.get(last_seq) if last_seq else None
+        return last_seq == 0 or (entry is not None and _checksum(entry) == checksum)
+
+    def _make_tables(self) -> None:
+        connection = self._open()
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        drops = "".join(f"DROP TABLE {name};" for (name,) in tables)
+        connection.executescript(f"BEGIN; {drops} {_TABLES} COMMIT;")
+        with connection:
+            connection.execute("INSERT INTO state VALUES (1, ?, 0, '')", (VERSION,))
+
+    def _delete_files(self) -> None:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            if self.path is not None:
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+
+def _checksum(entry: Entry) -> str:
+    return entry.line[8:16].decode()
+
+
+def _turn_recorded(connection: sqlite3.Connection, entry: Entry) -> None:
+    turn = entry.event
+    if not isinstance(turn, TurnRecorded):
+        return
+    lane = (turn.source, turn.user, turn.conversation)
+    connection.execute(
+        "INSERT OR IGNORE INTO conversations (source, user, conversation, turns) VALUES (?, ?, ?, 0)", lane
+    )
+    conversation, turns = connection.execute(
+        "SELECT id, turns FROM conversations WHERE source = ? AND user = ? AND conversation = ?", lane
+    ).fetchone()
+    first = connection.execute(
+        "SELECT conversation, round FROM turns WHERE turn_id = ? AND conversation = ?",
+        (turn.turn_id, conversation),
+    ).fetchone()
+    if first is None:
+        connection.execute("UPDATE conversations SET turns = turns + 1 WHERE id = ?", (conversation,))
+    connection.execute(
+        "INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            turn.turn_id,
+            content_digest(turn),
+            entry.seq,
+            turn.revision,
+            conversation,
+            first[1] if first else turns,
+            message_names(turn)[-1],
+        ),
+    )
+
+
+def _sink_enrolled(connection: sqlite3.Connection, entry: Entry) -> None:
+    event = entry.event
+    if isinstance(event, SinkEnrolled):
+        connection.execute("INSERT OR IGNORE INTO sinks VALUES (?)", (event.sink,))
+
+
+def _source_advanced(connection: sqlite3.Connection, entry: Entry) -> None:
+    event = entry.event
+    if isinstance(event, SourceAdvanced):
+        cursor = msgspec.json.encode(event.cursor).decode()
+        connection.execute("INSERT OR REPLACE INTO streams VALUES (?, ?, ?)", (event.source, event.stream, cursor))
+
+
+def _line_quarantined(connection: sqlite3.Connection, entry: Entry) -> None:
+    event = entry.event
+    if isinstance(event, LineQuarantined):
+        row = (event.source, event.stream, event.digest)
+        connection.execute("INSERT OR IGNORE INTO quarantined VALUES (?, ?, ?)", row)
+
+
+_HANDLERS = {
+    "TurnRecorded": _turn_recorded,
+    "SinkEnrolled": _sink_enrolled,
+    "SourceAdvanced": _source_advanced,
+    "LineQuarantined": _line_quarantined,
+}

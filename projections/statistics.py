@@ -1,0 +1,91 @@
+"""Counters: what happened, by sink, by source, by hour."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from eventlog import Entry, SyncAttempted, SyncFailed, SyncSucceeded, TurnHeader
+from projections.fold import Fold
+
+
+@dataclass
+class SinkCounts:
+    """What was done for one sink: requests made, turns delivered (and of those reconciled), failures by kind."""
+
+    requests: int = 0
+    delivered: int = 0
+    reconciled: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Statistics:
+    """Counts over the whole log.
+
+    `events` counts all lines, by type in `by_type`; `turns` the TurnRecorded events, by source in `by_source`, by
+    the hour in which they were recorded (UTC, `2026-11-20T10`) in `by_hour`. `revisions` are those above the first.
+    """
+
+    last_seq: int = 0
+    last_at: datetime | None = None
+    events: int = 0
+    turns: int = 0
+    revisions: int = 0
+    by_type: Counter[str] = field(default_factory=Counter)
+    by_source: Counter[str] = field(default_factory=Counter)
+    by_hour: Counter[str] = field(default_factory=Counter)
+    sinks: dict[str, SinkCounts] = field(default_factory=dict)
+
+
+def _any_event(state: Statistics, entry: Entry) -> None:
+    state.events += 1
+    state.last_at = entry.at
+    state.by_type[entry.type] += 1
+
+
+def _turn_recorded(state: Statistics, entry: Entry) -> None:
+    turn = entry.view(TurnHeader)
+    _any_event(state, entry)
+    state.turns += 1
+    state.revisions += turn.revision > 1
+    state.by_source[turn.source] += 1
+    state.by_hour[entry.at.strftime("%Y-%m-%dT%H")] += 1
+
+
+def _sync_attempted(state: Statistics, entry: Entry) -> None:
+    event = entry.view(SyncAttempted)
+    _any_event(state, entry)
+    _sink(state, event.sink).requests += 1
+
+
+def _sync_succeeded(state: Statistics, entry: Entry) -> None:
+    event = entry.view(SyncSucceeded)
+    _any_event(state, entry)
+    sink = _sink(state, event.sink)
+    sink.delivered += len(event.turns)
+    sink.reconciled += len(event.turns) if event.reconciled else 0
+
+
+def _sync_failed(state: Statistics, entry: Entry) -> None:
+    event = entry.view(SyncFailed)
+    _any_event(state, entry)
+    _sink(state, event.sink).failures[event.kind] += len(event.turns)
+
+
+def _sink(state: Statistics, name: str) -> SinkCounts:
+    return state.sinks.setdefault(name, SinkCounts())
+
+
+STATISTICS: Fold[Statistics] = Fold(
+    name="statistics",
+    version=1,
+    initial=Statistics,
+    handlers={
+        "TurnRecorded": _turn_recorded,
+        "SyncAttempted": _sync_attempted,
+        "SyncSucceeded": _sync_succeeded,
+        "SyncFailed": _sync_failed,
+    },
+    otherwise=_any_event,
+)
+"""The fold from events to `Statistics`."""

@@ -1,0 +1,65 @@
+"""Every turn of a log in columns: what the delivery fold must know of each, in 16 bytes.
+
+A turn is addressed by its ordinal: 0 for the first TurnRecorded of the log, 1 for the second, and so on.
+"""
+
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from eventlog import TurnHeader
+
+Lane = tuple[str, str, str]
+"""Source, user, conversation: within a sink, what must stay in order."""
+
+
+@dataclass
+class Turns:
+    """The turns of a log, one row each over several arrays."""
+
+    seqs: "array[int]" = field(default_factory=lambda: array("Q"))
+    lanes: list[Lane] = field(default_factory=list)
+    older: dict[int, int] = field(default_factory=dict)
+    _lane_of: "array[int]" = field(default_factory=lambda: array("I"))
+    _lane_ids: dict[Lane, int] = field(default_factory=dict)
+    _had_by: "array[int]" = field(default_factory=lambda: array("I"))
+    _sink_sets: list[tuple[str, ...]] = field(default_factory=lambda: [()])
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    def add(self, seq: int, turn: TurnHeader) -> int:
+        """Add the turn recorded at `seq`, which is higher than all before; returns its ordinal."""
+        ordinal = len(self.seqs)
+        lane = (turn.source, turn.user, turn.conversation)
+        lane_id = self._lane_ids.setdefault(lane, len(self.lanes))
+        if lane_id == len(self.lanes):
+            self.lanes.append(lane)
+        self.seqs.append(seq)
+        self._lane_of.append(lane_id)
+        self._had_by.append(self._sink_set(turn.delivered_to))
+        if turn.supersedes is not None and (older := self.ordinal(turn.supersedes)) is not None:
+            self.older[ordinal] = older
+        return ordinal
+
+    def ordinal(self, seq: int) -> int | None:
+        """Which turn was recorded at `seq`; None if none was."""
+        found = bisect_left(self.seqs, seq)
+        return found if found < len(self.seqs) and self.seqs[found] == seq else None
+
+    def since(self, seq: int) -> range:
+        """The ordinals of the turns recorded at `seq` or later."""
+        return range(bisect_left(self.seqs, seq), len(self.seqs))
+
+    def lane_id(self, ordinal: int) -> int:
+        """The number of a turn's lane, an index into `lanes`."""
+        return self._lane_of[ordinal]
+
+    def had_by(self, ordinal: int) -> tuple[str, ...]:
+        """The sinks that had the turn before it was recorded."""
+        return self._sink_sets[self._had_by[ordinal]]
+
+    def _sink_set(self, sinks: tuple[str, ...]) -> int:
+        if sinks not in self._sink_sets:  # a handful in practice: one for each kind of import
+            self._sink_sets.append(sinks)
+        return self._sink_sets.index(sinks)

@@ -1,0 +1,78 @@
+"""What the commands share: the log's folder, the configuration, the log."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import click
+
+from eventlog import EventLog
+from projections import RetryPolicy
+from turnlog.config import Config
+from turnlog.errors import ConfigError
+from turnlog.places import Places, find_places, read_config
+from turnlog.recorder import Recorder
+from turnlog.sync.enrolment import enrol_sinks
+
+
+class App:
+    """One run of the command line; finds things when they are asked for."""
+
+    def __init__(self, directory: str | None, config_path: str | None) -> None:
+        self._directory = directory
+        self._config_path = config_path
+
+    @cached_property
+    def places(self) -> Places:
+        """Where things are. Raises ConfigError."""
+        return find_places(self._directory, self._config_path, os.environ)
+
+    @property
+    def directory(self) -> Path:
+        """The log's folder."""
+        return self.places.directory
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration. Raises ConfigError."""
+        return read_config(self.places)
+
+    @cached_property
+    def config_or_defaults(self) -> Config:
+        """The configuration; for commands that work without one, the defaults and a warning if it is broken."""
+        try:
+            return self.config
+        except ConfigError as error:
+            say(f"{error} (going on without the configuration; `turnlog config check` tells more)")
+            return Config()
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How patient to be with a turn."""
+        return self.config_or_defaults.sync.policy()
+
+    def read_log(self) -> EventLog:
+        """The log, to read. A folder that does not exist is an empty one."""
+        return EventLog.open(self.directory, read_only=True)
+
+    @contextmanager
+    def recorder(self, *, dry_run: bool = False, enrol: bool = True) -> Iterator[Recorder]:
+        """A recorder on the log; the configuration's new sinks are enrolled first."""
+        config = self.config_or_defaults
+        with Recorder(self.directory, durability=config.log.durability, dry_run=dry_run) as recorder:
+            if enrol:
+                enrol_sinks(recorder, config.sinks)
+            yield recorder
+
+
+pass_app = click.make_pass_decorator(App)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def say(text: str) -> None:
+    """Talk to a person, on stderr."""
+    print(f"turnlog: {text}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""The commands; `turnlog.cli.main` loads the one that is asked for."""

@@ -1,0 +1,55 @@
+"""`turnlog config`: the configuration."""
+
+import click
+
+from turnlog.cli.app import App, json_option, pass_app
+from turnlog.cli.output import print_json
+from turnlog.config import Config
+from turnlog.errors import ConfigError
+from turnlog.sinks.registry import open_sink
+
+
+@click.group("config")
+def command() -> None:
+    """Validate the configuration."""
+
+
+@command.command("check")
+@json_option
+@pass_app
+def check(app: App, as_json: bool) -> int:
+    """Check the file, every sink's options, and that the secrets are there.
+
+    Says everything that is wrong, and ends 78 if something is. Secrets are never printed.
+    """
+    problems = _problems(app)
+    path = app.places.config_path if not problems or "config" in app.__dict__ else None
+    if as_json:
+        print_json({"ok": not problems, "path": str(path) if path else None, "problems": problems})
+    for problem in problems:
+        click.echo(f"turnlog: {problem}", err=True)
+    if not problems and not as_json:
+        _print(app.config)
+    return ConfigError.exit_code if problems else 0
+
+
+def _problems(app: App) -> list[str]:
+    try:
+        config = app.config
+    except ConfigError as error:
+        return [str(error)]
+    problems = []
+    for sink in config.sinks:
+        try:
+            open_sink(config, sink).close()
+        except ConfigError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _print(config: Config) -> None:
+    if config.path is None:
+        click.echo("ok: there is no configuration file, so everything has its default and nothing is delivered")
+        return
+    sinks = ", ".join(f"{sink.name} ({sink.type})" for sink in config.sinks) or "none"
+    click.echo(f"ok: {config.path}, sinks: {sinks}")

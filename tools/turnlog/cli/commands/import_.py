@@ -1,0 +1,105 @@
+"""`turnlog import`: turns from files."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+
+from turnlog.cli.app import App, json_option, pass_app, say
+from turnlog.cli.output import print_json
+from turnlog.config import default_user
+from turnlog.convert import nearest
+from turnlog.errors import WrongUsage
+from turnlog.sources.base import Source
+from turnlog.sources.importing import ImportCounts, Progress, import_streams
+from turnlog.sources.save_data import SaveData
+
+SOURCES = ("save_data",)
+"""The sources that files can be imported from."""
+
+
+@click.command("import")
+@click.argument("source")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--user", help="Whose turns they are.  [default: $USER_ID, or 'default']")
+@click.option("--conversation", help="Where they were said.  [default: the file's name without its ending]")
+@click.option("--already-synced-to", metavar="SINK", help="Turns marked as synced were delivered to this sink before.")
+@click.option(
+    "--timezone", metavar="ZONE", help="Of times without one, such as Asia/Shanghai.  [default: this machine's]"
+)
+@click.option("--dry-run", is_flag=True, help="Tell what would be recorded, and record nothing.")
+@json_option
+@pass_app
+def command(
+    app: App,
+    source: str,
+    paths: tuple[str, ...],
+    user: str | None,
+    conversation: str | None,
+    already_synced_to: str | None,
+    timezone: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Record turns from the files of another program.
+
+    SOURCE is save-data: the JSONL files of the old scripts. Importing again records exactly what is new. A line that
+    cannot be read is kept in quarantine, see `turnlog sources`, and the rest goes on.
+    """
+    if source.replace("-", "_") not in SOURCES:
+        raise WrongUsage(f"unknown source {source!r}{nearest(source.replace('-', '_'), list(SOURCES))}")
+    reader: Source = SaveData(
+        user=user or default_user(),
+        conversation=conversation,
+        already_synced_to=already_synced_to,
+        timezone=_zone(timezone),
+    )
+    streams = reader.discover([Path(path) for path in paths])
+    with (
+        app.recorder(dry_run=dry_run, enrol=not dry_run) as recorder,
+        _progress(sum(stream.size_bytes for stream in streams)) as progress,
+    ):
+        counts = import_streams(recorder, reader, streams, progress=progress)
+    _print(counts, dry_run=dry_run, as_json=as_json)
+    return 0
+
+
+def _zone(name: str | None) -> tzinfo | None:
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise WrongUsage(f"unknown time zone {name!r}; name one such as Europe/Berlin") from error
+
+
+@contextmanager
+def _progress(size_bytes: int) -> Iterator[Progress]:
+    """A bar on a terminal, for files large enough to wait for."""
+    import sys
+
+    if not sys.stderr.isatty() or size_bytes < 4 * 1024 * 1024:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("importing", total=size_bytes)
+        yield lambda read: bar.advance(task, read)
+
+
+def _print(counts: ImportCounts, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(counts)
+    else:
+        would = "would be " if dry_run else ""
+        print(
+            f"{would}recorded {counts.recorded}, {would}revised {counts.revised}, unchanged {counts.unchanged}, "
+            f"quarantined {counts.quarantined}"
+        )
+    if counts.quarantined:
+        say(f"{counts.quarantined} could not be read and are kept in quarantine; see `turnlog sources`")

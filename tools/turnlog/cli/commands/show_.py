@@ -1,0 +1,68 @@
+"""`turnlog show`: one turn's life."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from turnlog.cli.app import App, json_option, pass_app
+from turnlog.cli.output import ago, print_json, print_table
+from turnlog.errors import WrongUsage
+from turnlog.sync.life import AtSink, Life, LifeEvent, find_turns, tell_life
+
+
+@click.command("show")
+@click.argument("turn")
+@json_option
+@pass_app
+def command(app: App, turn: str, as_json: bool) -> None:
+    """Tell one turn's life at every sink: recorded, attempts, errors, receipts.
+
+    TURN is a seq or a turn id; of a turn with several revisions each is told.
+    """
+    log = app.read_log()
+    seqs = find_turns(log, turn)
+    if not seqs:
+        raise WrongUsage(f"there is no turn {turn!r} in {app.directory}; `turnlog tail` shows what is there")
+    for seq in seqs:
+        life = tell_life(log, seq, policy=app.policy)
+        if as_json:
+            print_json(life)
+        else:
+            _print(life)
+
+
+def _print(life: Life) -> None:
+    turn, now = life.turn, datetime.now(UTC)
+    click.echo(f"turn {life.turn_id}, revision {life.revision}, seq {life.seq}, recorded {ago(life.recorded_at, now)}")
+    click.echo(f"source {turn.source}, user {turn.user}, conversation {turn.conversation}")
+    for message in turn.messages:
+        text = " ".join(message.content.split())
+        click.echo(f"  {message.role}: {text[:200]}{'...' if len(text) > 200 else ''}")
+    if turn.delivered_to:
+        click.echo(f"delivered before it was recorded: {', '.join(turn.delivered_to)}")
+    for name, sink in life.sinks.items():
+        click.echo(f"at {name}: {_where(sink, now)}")
+    if life.events:
+        print_table(("seq", "at", "event", "detail"), [(e.seq, e.at, e.type, _detail(e)) for e in life.events])
+
+
+def _where(sink: AtSink, now: datetime) -> str:
+    parts = [sink.state, f"{sink.attempts} attempts counted"]
+    if sink.waits_for:
+        parts.append(f"waits for the turn at seq {sink.waits_for}")
+    if sink.next_attempt_at:
+        parts.append(f"next {ago(sink.next_attempt_at, now)} ({sink.next_attempt_at:%Y-%m-%d %H:%M:%SZ})")
+    if sink.last_error:
+        parts.append(f"last error {sink.last_error.kind}: {sink.last_error.message}")
+    return ", ".join(parts)
+
+
+def _detail(event: LifeEvent) -> str:
+    return ", ".join(
+        f"{key} {_plain(value)}" for key, value in event.fields.items() if value not in (None, "", 0, False)
+    )
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)

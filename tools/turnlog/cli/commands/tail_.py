@@ -1,0 +1,58 @@
+"""`turnlog tail`: the events themselves."""
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+
+import click
+import msgspec
+
+from eventlog import Entry, EventLog, TurnHeader
+from turnlog.cli.app import App, json_option, pass_app
+
+
+@click.command("tail")
+@click.option(
+    "-n", "--lines", default=10, show_default=True, type=click.IntRange(0), help="How many of the last events."
+)
+@click.option("-f", "--follow", is_flag=True, help="Then print events as they come, until Ctrl-C.")
+@json_option
+@pass_app
+def command(app: App, lines: int, follow: bool, as_json: bool) -> None:
+    """Print events, also as they come.
+
+    With --json each line is the log's own, checksum included.
+    """
+    for entry in _entries(app.read_log(), lines, follow=follow):
+        if as_json:
+            sys.stdout.buffer.write(entry.line + b"\n")
+        else:
+            click.echo(f"{entry.seq:>8}  {entry.at:%Y-%m-%d %H:%M:%S}Z  {entry.type:<16}  {_summary(entry)}")
+        sys.stdout.flush()
+
+
+def _entries(log: EventLog, lines: int, *, follow: bool) -> Iterator[Entry]:
+    last = 0
+    kept: deque[Entry] = deque(maxlen=lines)
+    for entry in log.read():
+        last = entry.seq
+        kept.append(entry)
+    yield from kept
+    if follow:
+        yield from log.follow(gt=last)
+
+
+def _summary(entry: Entry) -> str:
+    """What an event is about, in a line; no message text."""
+    if entry.type == "TurnRecorded":
+        turn = entry.view(TurnHeader)
+        return f"{turn.source} {turn.user}/{turn.conversation} {turn.turn_id} revision {turn.revision}"
+    fields = msgspec.to_builtins(entry.event)
+    return ", ".join(
+        f"{name} {_brief(value)}" for name, value in fields.items() if name not in ("type", "raw") and value
+    )
+
+
+def _brief(value: object) -> str:
+    text = msgspec.json.encode(value).decode() if isinstance(value, dict | list) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."

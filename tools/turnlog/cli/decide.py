@@ -1,0 +1,62 @@
+"""What `turnlog retry` and `turnlog skip` have in common."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from eventlog import EventLog, RetryRequested, TurnSkipped
+from turnlog.cli.app import App
+from turnlog.cli.filters import to_filter
+from turnlog.cli.output import print_json, print_table
+from turnlog.errors import WrongUsage
+from turnlog.sync.decisions import to_decisions
+from turnlog.sync.life import find_turns
+from turnlog.sync.listing import Filter, TurnAtSink
+
+Choose = Callable[..., list[TurnAtSink]]
+
+
+def decide(
+    app: App,
+    kind: type[RetryRequested] | type[TurnSkipped],
+    choose: Choose,
+    turns: tuple[str, ...],
+    *,
+    done: str,
+    reason: str,
+    dry_run: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Choose turns, write the decision down and print what it is about; `done` says it in a word."""
+    wanted = to_filter(turns, **chosen)
+    if wanted.is_empty:
+        raise click.UsageError("name a TURN, or say which turns are meant with --sink, --state, --user ...")
+    log = app.read_log()
+    _check_names(log, wanted, app)
+    rows = choose(log, wanted, policy=app.policy)
+    if rows and not dry_run:
+        with app.recorder() as recorder:
+            recorder.log.append_many(to_decisions(kind, rows, reason))
+    _print(rows, f"would be {done}" if dry_run else done, as_json=as_json)
+
+
+def _check_names(log: EventLog, wanted: Filter, app: App) -> None:
+    for name in wanted.turns:
+        if not find_turns(log, name):
+            raise WrongUsage(f"there is no turn {name!r} in {app.directory}; `turnlog pending` lists what is open")
+
+
+def _print(rows: Sequence[TurnAtSink], done: str, *, as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            print_json(row)
+        return
+    if rows:
+        print_table(("seq", "turn", "user", "conversation", "sink", "was"), [_line(row) for row in rows])
+    click.echo(f"{len(rows)} {done}", err=True)
+
+
+def _line(row: TurnAtSink) -> tuple[Any, ...]:
+    return row.seq, row.turn_id, row.user, row.conversation, row.sink, row.state

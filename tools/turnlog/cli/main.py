@@ -1,0 +1,110 @@
+"""`turnlog`: finds the command, and turns errors into a sentence and an exit code.
+
+Commands load when they are asked for, so that `--help` and short commands stay quick.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "demo": "Show the main job on an embedded receiver.",
+    "record": "Record turns from arguments or JSON Lines on stdin.",
+    "import": "Record turns from the files of another program.",
+    "sync": "Deliver what is owed to the sinks.",
+    "pending": "List what is not delivered, and why, and when next.",
+    "show": "Tell one turn's life at every sink.",
+    "retry": "Send turns again that are dead, delivered or skipped.",
+    "skip": "Do not send these turns.",
+    "replay": "Rebuild the state from the log alone, also of the past.",
+    "verify": "Check every checksum, seq and law.",
+    "stats": "Count turns, requests and failures.",
+    "tail": "Print events, also as they come.",
+    "sinks": "List sinks and how they are; pause, resume, retire one.",
+    "sources": "List sources, how far they were read, and their quarantine.",
+    "serve": "Receive batches over HTTP and keep them in SQLite.",
+    "config": "Validate the configuration.",
+}
+"""Every command with the first line of its help, which a test compares with the command's own."""
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and loads only the one that is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names in the order of the documentation."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """The command, loaded."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"turnlog.cli.commands.{cmd_name}_")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """The list of commands, without loading any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--dir", "directory", metavar="DIR", help="The log's folder. [default: $TURNLOG_DIR, or the platform's]")
+@click.option("--config", "config_path", metavar="FILE", help="The configuration. [default: DIR/turnlog.toml]")
+@click.version_option(package_name="turnlog", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, directory: str | None, config_path: str | None) -> None:
+    """Record every turn of every AI conversation once, and deliver it to memory backends.
+
+    Exit codes: 0 fine; 1 done, but something needs attention; 2 wrong usage; 75 another process is at it; 78
+    configuration.
+    """
+    from turnlog.cli.app import App  # not for --help
+
+    ctx.obj = App(directory, config_path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code, after telling on stderr what went wrong."""
+    try:
+        result: Any = cli.main(args=arguments, prog_name="turnlog", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("turnlog: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `turnlog tail | head`: whoever read has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        print(f"turnlog: {error}", file=sys.stderr)
+        return code
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The exit code of an error that is not a bug."""
+    from eventlog import EventLogError, InvalidEvent  # not for --help
+    from turnlog.errors import TurnlogError
+
+    if isinstance(error, TurnlogError):
+        return error.exit_code
+    if isinstance(error, InvalidEvent):
+        return 2
+    if isinstance(error, EventLogError | OSError):
+        return 1
+    return None

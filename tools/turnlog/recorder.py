@@ -1,0 +1,258 @@
+"""Recording turns: each once, however often it is said."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from msgspec import Struct
+
+from eventlog import Durability, Event, EventLog, InvalidEvent, Message, TurnRecorded
+from projections import Index, content_digest
+from turnlog.clock import as_utc
+from turnlog.config import default_user
+from turnlog.convert import convert
+from turnlog.errors import BadTurn
+from turnlog.ids import uuid7
+from turnlog.text import clean
+
+INDEX_NAME = "index.sqlite"
+
+MoreEvents = Callable[[Index], Sequence[Event]]
+
+
+class Recorded(Struct, frozen=True):
+    """What became of a turn: the seq that has its content, its id and revision, and whether that was written now."""
+
+    seq: int
+    turn_id: str
+    revision: int
+    new: bool
+
+
+class Recorder:
+    """Records turns into the log in `directory`, which is created if need be.
+
+    Safe for any number of threads and processes. `durability` is what a return from `record` promises: `fsync`
+    (on disk) or `os`. With `dry_run` nothing is written: results say what would be, with seqs that would be taken.
+    Raises LogUnavailable, NewerFormat.
+    """
+
+    def __init__(
+        self, directory: str | PathLike[str], *, durability: Durability = "fsync", dry_run: bool = False
+    ) -> None:
+        self.log = EventLog.open(directory, durability=durability, read_only=dry_run)
+        self.index = Index(self.log, None if dry_run else Path(directory) / INDEX_NAME)
+        self._dry_run = dry_run
+
+    def record(
+        self,
+        *,
+        messages: Iterable[Mapping[str, Any] | Message],
+        user: str | None = None,
+        conversation: str = "default",
+        turn_id: str | None = None,
+        source: str = "live",
+        started_at: datetime | None = None,
+        ended_at: datetime | None = None,
+        **fields: Any,
+    ) -> Recorded:
+        """Record one turn; returns when it is durable.
+
+        A message is a `Message` or a dict of its fields: `role` (user, assistant, system, tool), `content`, ...
+        `user` None means the environment's USER_ID, else `default`. `turn_id` is the caller's idempotency key: the
+        same one with the same content again writes nothing, with other content it is a new revision; None makes a
+        new UUIDv7. Times that carry no zone are UTC; without any, both are now. `fields` are other fields of
+        TurnRecorded: `model`, `usage`, `meta`, `delivered_to`.
+
+        Raises BadTurn for a turn that cannot be recorded, AppendFailed if the system refuses.
+        """
+        said = {"messages": list(messages), "user": user, "conversation": conversation, "turn_id": turn_id}
+        times = {"started_at": started_at, "ended_at": ended_at}
+        return self.record_many([make_turn({**fields, **said, **times, "source": source})])[0]
+
+    def record_many(self, turns: Iterable[TurnRecorded], *, more: MoreEvents | None = None) -> list[Recorded]:
+        """Record turns in order, in one write and one sync; their `revision` and `supersedes` are set here.
+
+        `more` names further events for the same write; it is called with the index while nobody else writes.
+        Raises BadTurn if a turn belongs to another user than before, AppendFailed if the system refuses.
+        """
+        with self.index.locked():
+            batch = _Batch(self)
+            for turn in turns:
+                batch.add(turn)
+            batch.write(more(self.index) if more else ())
+        if not self._dry_run:
+            self.log.sync()  # `unchanged` is an acknowledgement too: the turn may be another writer's, not synced yet
+        return batch.results
+
+    def turn(self, *, conversation: str = "default", user: str | None = None, **fields: Any) -> "TurnInProgress":
+        """A turn that is said message by message in a `with` block and recorded at its end, also when interrupted."""
+        return TurnInProgress(self, {"conversation": conversation, "user": user, **fields})
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.index.close()
+        self.log.close()
+
+    def append(self, events: Sequence[Event]) -> range:
+        """Append events without waiting for the disk, under the index's lock; a dry run only pretends to."""
+        if not self._dry_run:
+            return self.log.append_many(events, sync=False)
+        return self.index.pretend(events)
+
+    def keep_blob(self, data: bytes) -> str:
+        """Keep a payload beside the log; returns its digest. A dry run keeps nothing."""
+        return "" if self._dry_run else self.log.blobs.put(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Batch:
+    """Turns on their way into the log: told apart first, then written together, under the index's lock."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.results: list[Recorded] = []
+        self._recorder = recorder
+        self._new: dict[str, tuple[TurnRecorded, int]] = {}  # by turn_id, with the result that waits for its seq
+        recorder.index.refresh()
+
+    def add(self, turn: TurnRecorded) -> None:
+        """Tell what a turn is; one that the batch has already is looked up again once that is written."""
+        if turn.turn_id in self._new:
+            self.write(())
+            self._recorder.index.refresh()
+        known = self._recorder.index.find(turn.turn_id, content_digest(turn))
+        if known is not None and known.user != turn.user:
+            raise BadTurn(
+                f"the turn {turn.turn_id!r} is recorded for the user {known.user!r}, so it cannot be one of "
+                f"{turn.user!r}; give it a turn_id of its own"
+            )
+        if known is not None and known.same is not None:
+            self.results.append(Recorded(known.same.seq, turn.turn_id, known.same.revision, new=False))
+            return
+        revision, supersedes = (known.last.revision + 1, known.last.seq) if known else (1, None)
+        turn = msgspec.structs.replace(turn, revision=revision, supersedes=supersedes)
+        self._new[turn.turn_id] = (turn, len(self.results))
+        self.results.append(Recorded(0, turn.turn_id, revision, new=True))
+
+    def write(self, more: Sequence[Event]) -> None:
+        """Append what is new, and `more` behind it."""
+        seqs = self._recorder.append([*(turn for turn, _ in self._new.values()), *more])
+        for seq, (turn, position) in zip(seqs, self._new.values(), strict=False):
+            self.results[position] = Recorded(seq, turn.turn_id, turn.revision, new=True)
+        self._new.clear()
+
+
+class TurnInProgress:
+    """Collects the messages of one turn; leaving the `with` block records them.
+
+    An exception inside does not lose what was said: the turn is recorded with `meta["interrupted"]`, and the
+    exception goes on. A turn in which nothing was said is not recorded. `recorded` tells what became of it.
+    """
+
+    def __init__(self, recorder: Recorder, fields: dict[str, Any]) -> None:
+        self.recorded: Recorded | None = None
+        self._recorder = recorder
+        self._fields = fields
+        self._messages: list[dict[str, Any]] = []
+
+    def message(self, role: str, content: str, **fields: Any) -> None:
+        """Add a message; `fields` are other fields of Message. It is stamped with the time."""
+        self._messages.append({"role": role, "content": content, "at": datetime.now(UTC), **fields})
+
+    def user(self, content: str, **fields: Any) -> None:
+        """The user said this."""
+        self.message("user", content, **fields)
+
+    def assistant(self, content: str, **fields: Any) -> None:
+        """The assistant said this."""
+        self.message("assistant", content, **fields)
+
+    def system(self, content: str, **fields: Any) -> None:
+        """The program said this to the assistant."""
+        self.message("system", content, **fields)
+
+    def tool(self, content: str, **fields: Any) -> None:
+        """A tool answered this."""
+        self.message("tool", content, **fields)
+
+    def __enter__(self) -> Self:
+        self._fields.setdefault("started_at", datetime.now(UTC))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._messages:
+            return
+        if kind is not None:
+            self._fields["meta"] = {**self._fields.get("meta", {}), "interrupted": True}
+        self.recorded = self._recorder.record(messages=self._messages, **self._fields)
+
+
+class _Said(Struct, frozen=True):
+    """A turn as callers and `turnlog record` spell it: every field of TurnRecorded that is not the log's own."""
+
+    messages: list[Any]
+    user: str | None = None
+    conversation: str = "default"
+    turn_id: str | None = None
+    source: str = "live"
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    meta: dict[str, Any] | None = None
+    delivered_to: list[str] | None = None
+
+
+def make_turn(said: Mapping[str, Any]) -> TurnRecorded:
+    """The event of a turn that a caller describes as plain data, see `Recorder.record`. Raises BadTurn."""
+    turn_id = said.get("turn_id")
+    where = f"the turn {turn_id!r}" if turn_id else "the turn"
+    cleaned, replaced = clean({**said, "messages": [_plain(message) for message in said.get("messages") or ()]})
+    turn = convert(cleaned, _Said, where=where, error=BadTurn)
+    if not turn.messages:
+        raise BadTurn(f"{where} has no messages; a turn has at least one")
+    now = datetime.now(UTC)
+    try:
+        return TurnRecorded(
+            turn_id=uuid7() if turn.turn_id is None else turn.turn_id,
+            source=turn.source,
+            user=default_user() if turn.user is None else turn.user,
+            conversation=turn.conversation,
+            started_at=as_utc(turn.started_at or now),
+            ended_at=as_utc(turn.ended_at or now),
+            delivered_to=tuple(turn.delivered_to or ()),
+            model=turn.model,
+            usage=turn.usage,
+            meta={**(turn.meta or {}), **({"replaced_surrogates": replaced} if replaced else {})},
+            messages=tuple(_message(message, where, i) for i, message in enumerate(turn.messages)),
+        )
+    except InvalidEvent as error:
+        raise BadTurn(f"{where}: {error}") from error
+
+
+def _plain(message: Any) -> Any:
+    return msgspec.to_builtins(message, builtin_types=(datetime,)) if isinstance(message, Message) else message
+
+
+def _message(message: Any, where: str, position: int) -> Message:
+    if isinstance(message, Mapping) and isinstance(message.get("at"), datetime | str):
+        at = convert({"at": message["at"]}, _At, where=f"{where}, message {position + 1}", error=BadTurn).at
+        message = {**message, "at": as_utc(at)}
+    return convert(message, Message, where=f"{where}, message {position + 1}", error=BadTurn)
+
+
+class _At(Struct, frozen=True):
+    at: datetime

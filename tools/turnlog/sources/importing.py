@@ -1,0 +1,104 @@
+"""Taking a source's streams into the log."""
+
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from msgspec import Struct
+
+from eventlog import Event, LineQuarantined, SourceAdvanced
+from projections import Index
+from turnlog.recorder import Recorder
+from turnlog.sources.base import Chunk, Source, Stream, Unreadable
+
+RAW_BYTES_MAX = 64 * 1024
+"""What cannot be read is kept in its event up to this size, and in the blob folder beyond."""
+
+Progress = Callable[[int], None]
+
+
+class ImportCounts(Struct):
+    """What an import did, in turns; `quarantined` are the pieces that could not be read, new or known."""
+
+    recorded: int = 0
+    revised: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+
+
+def import_streams(
+    recorder: Recorder, source: Source, streams: Sequence[Stream], *, progress: Progress = lambda _: None
+) -> ImportCounts:
+    """Record what the streams hold and the log does not; with a dry-run recorder, count what that would be.
+
+    `progress` is told how many bytes were read since it was told last. Stopping in between loses nothing: the next
+    import goes on. Raises WrongUsage if a stream cannot be read, AppendFailed if the log cannot be written.
+    """
+    counts = ImportCounts()
+    for stream in streams:
+        read = 0
+        for chunk, last in _with_last(source.read(stream)):
+            _take_in(recorder, source, stream, chunk, counts, last=last)
+            progress(chunk.offset - read)
+            read = chunk.offset
+    return counts
+
+
+def _with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:
+    held: Chunk | None = None
+    for chunk in chunks:
+        if held is not None:
+            yield held, False
+        held = chunk
+    if held is not None:
+        yield held, True
+
+
+def _take_in(
+    recorder: Recorder, source: Source, stream: Stream, chunk: Chunk, counts: ImportCounts, *, last: bool
+) -> None:
+    def more(index: Index) -> list[Event]:
+        notes: list[Event] = list(_quarantine(recorder, index, source.name, stream.name, chunk.unreadable))
+        if (notes or last) and index.cursor(source.name, stream.name) != chunk.cursor:
+            notes.append(_advanced(source.name, stream.name, chunk))
+        return notes
+
+    for result in recorder.record_many(chunk.turns, more=more):
+        if not result.new:
+            counts.unchanged += 1
+        elif result.revision > 1:
+            counts.revised += 1
+        else:
+            counts.recorded += 1
+    counts.quarantined += len(chunk.unreadable)
+
+
+def _advanced(source: str, stream: str, chunk: Chunk) -> SourceAdvanced:
+    return SourceAdvanced(source=source, stream=stream, cursor=chunk.cursor, fingerprint=chunk.fingerprint)
+
+
+def _quarantine(
+    recorder: Recorder, index: Index, source: str, stream: str, pieces: Sequence[Unreadable]
+) -> Iterator[LineQuarantined]:
+    """Events for the pieces that are not in quarantine yet; the same bytes in the same stream are kept once."""
+    seen: set[str] = set()
+    for piece in pieces:
+        digest = blake2b(piece.raw, digest_size=16).hexdigest()
+        if digest in seen or index.is_quarantined(source, stream, digest):
+            continue
+        seen.add(digest)
+        yield LineQuarantined(
+            source=source, stream=stream, position=piece.position, reason=piece.reason, digest=digest,
+            **_keep(recorder, piece.raw),
+        )  # fmt: skip
+
+
+def _keep(recorder: Recorder, raw: bytes) -> dict[str, Any]:
+    """The bytes as text if they are and are few, else the name of the blob that holds them."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = None
+    if text is not None and len(raw) <= RAW_BYTES_MAX:
+        return {"raw": text}
+    return {"blob": recorder.keep_blob(raw)}

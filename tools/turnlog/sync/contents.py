@@ -1,0 +1,54 @@
+"""The content of turns that are to be sent, read back from the log."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from eventlog import Entry, EventLog, TurnRecorded
+from projections import Index
+from turnlog.errors import TurnlogError
+from turnlog.sinks.base import OutgoingTurn
+
+_CACHE_BYTES = 32 * 1024 * 1024
+_AHEAD = 2048
+"""So many events are read on for before it is cheaper to look the place up anew."""
+
+
+class Contents:
+    """Finds turns by seq. Lanes are interleaved in the log, so what is passed while reading on is kept for a while."""
+
+    def __init__(self, log: EventLog, index: Index) -> None:
+        self._log = log
+        self._index = index
+        self._kept: OrderedDict[int, Entry] = OrderedDict()
+        self._kept_bytes = 0
+        self._ahead: Iterator[Entry] = iter(())
+        self._position: int | None = None  # of `_ahead`; None when it has ended
+
+    def turn(self, seq: int) -> OutgoingTurn:
+        """The turn recorded at `seq`. Raises TurnlogError if its line is damaged or no turn."""
+        entry = self._entry(seq)
+        event = entry.event if entry else None
+        if entry is None or not isinstance(event, TurnRecorded):
+            raise TurnlogError(f"the turn at seq {seq} cannot be read from the log; `turnlog verify` tells more")
+        return OutgoingTurn(seq, entry.at, event, self._index.place(seq), len(entry.line))
+
+    def _entry(self, seq: int) -> Entry | None:
+        if seq in self._kept:
+            return self._kept[seq]
+        if self._position is None or not self._position < seq <= self._position + _AHEAD:
+            self._ahead, self._position = self._log.read(gt=seq - 1), seq - 1
+        for entry in self._ahead:
+            self._position = entry.seq
+            if entry.type == "TurnRecorded":
+                self._keep(entry)
+            if entry.seq >= seq:
+                return entry if entry.seq == seq else None
+        self._position = None
+        return None
+
+    def _keep(self, entry: Entry) -> None:
+        self._kept[entry.seq] = entry
+        self._kept_bytes += len(entry.line)
+        while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_bytes -= len(dropped.line)

@@ -1,0 +1,154 @@
+"""One run over all sinks: each under its lease, side by side."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from eventlog import Event, EventLog
+from projections import DELIVERY, Index, replay
+from turnlog.clock import Clock, SystemClock
+from turnlog.config import Config, SinkConfig
+from turnlog.convert import nearest
+from turnlog.errors import TurnlogError, WrongUsage
+from turnlog.recorder import Recorder
+from turnlog.sinks.base import Sink
+from turnlog.sinks.registry import open_sink
+from turnlog.sync.contents import Contents
+from turnlog.sync.engine import SinkEngine, SyncCounts
+from turnlog.sync.enrolment import enrol_sinks
+from turnlog.sync.lease import lease
+from turnlog.sync.planner import plan
+
+OnEvents = Callable[[Sequence[Event]], None]
+
+
+class SyncResult(Struct):
+    """What a run did over all sinks, what a person should know, and the exit code that says so."""
+
+    counts: SyncCounts = field(default_factory=SyncCounts)
+    problems: list[str] = field(default_factory=list)
+    exit_code: int = 0
+
+
+class PlannedRequest(Struct, frozen=True):
+    """A request that would be sent first: to which sink, with the turns of these seqs."""
+
+    sink: str
+    turns: tuple[int, ...]
+
+
+def sync_once(
+    directory: Path,
+    config: Config,
+    names: Sequence[str] = (),
+    *,
+    clock: Clock | None = None,
+    stop: threading.Event | None = None,
+    on_events: OnEvents = lambda _: None,
+) -> SyncResult:
+    """Enrol new sinks, then deliver to the configured ones (or those named) until nothing may be sent now.
+
+    What is wrong with one sink (its lease is taken, its configuration is broken) is told in the result and keeps no
+    other from its turns. Raises WrongUsage for an unknown name, AppendFailed, LogUnavailable.
+    """
+    chosen = _choose(config, names)
+    result = SyncResult()
+    with Recorder(directory) as recorder:  # it syncs every append, whatever the configuration says of recording
+        enrol_sinks(recorder, config.sinks)
+
+        def work(sink: SinkConfig) -> SyncCounts | TurnlogError:
+            try:
+                return _sync_sink(recorder.log, config, sink, clock or SystemClock(), stop, on_events)
+            except TurnlogError as error:
+                return error
+
+        with ThreadPoolExecutor(max(1, len(chosen))) as workers:
+            for outcome in workers.map(work, chosen):
+                _add(result, outcome)
+        _note_what_is_left(result, recorder.log, config)
+    return result
+
+
+def _sync_sink(
+    log: EventLog,
+    config: Config,
+    sink: SinkConfig,
+    clock: Clock,
+    stop: threading.Event | None,
+    on_events: OnEvents,
+) -> SyncCounts:
+    with lease(log.directory, sink.name), closing(open_sink(config, sink)) as opened:
+        engine = SinkEngine(log, sink.name, opened, policy=config.sync.policy(), clock=clock, on_events=on_events)
+        with closing(engine):
+            return engine.run_once(stop=stop)
+
+
+def plan_all(directory: Path, config: Config, names: Sequence[str] = ()) -> list[PlannedRequest]:
+    """The requests that `sync_once` would begin with, without touching anything."""
+    log = EventLog.open(directory, read_only=True)
+    (state,) = replay(log, DELIVERY)
+    index = Index(log, None)
+    index.refresh()
+    contents = Contents(log, index)
+    requests = []
+    for chosen in _choose(config, names):
+        known = state.sinks.get(chosen.name)
+        if known is None:
+            continue
+        with closing(open_sink(config, chosen)) as sink:
+
+            def size_of(ordinal: int, sink: Sink = sink) -> int:
+                return sink.size(contents.turn(state.turns.seqs[ordinal]))
+
+            planned = plan(
+                state,
+                known,
+                now=SystemClock().now(),
+                policy=config.sync.policy(),
+                limits=sink.limits,
+                slots=sink.connections,
+                size_of=size_of,
+            )
+        requests += [PlannedRequest(chosen.name, tuple(state.turns.seqs[o] for o in turns)) for turns in planned]
+    return requests
+
+
+def _choose(config: Config, names: Sequence[str]) -> list[SinkConfig]:
+    known = [sink.name for sink in config.sinks]
+    for name in names:
+        if name not in known:
+            raise WrongUsage(f"no sink {name!r} is configured{nearest(name, known)}")
+    return [sink for sink in config.sinks if not names or sink.name in names]
+
+
+def _add(result: SyncResult, outcome: SyncCounts | TurnlogError) -> None:
+    if isinstance(outcome, TurnlogError):
+        result.problems.append(str(outcome))
+        result.exit_code = max(result.exit_code, outcome.exit_code)
+        return
+    for name in SyncCounts.__struct_fields__:
+        setattr(result.counts, name, getattr(result.counts, name) + getattr(outcome, name))
+
+
+def _note_what_is_left(result: SyncResult, log: EventLog, config: Config) -> None:
+    """Say why something is left, and end 1 if it is; also what earlier runs left dead."""
+    (state,) = replay(log, DELIVERY)
+    if not config.sinks:
+        result.problems.append("no sink is configured, so nothing was delivered; see README.md, Configuration")
+    for sink in state.sinks.values():
+        if sink.retired:
+            continue
+        totals = sink.totals()
+        open_turns = totals["pending"] + totals["attempting"] + totals["retrying"]
+        if sink.pause is not None:
+            result.problems.append(f"the sink {sink.name!r} is paused ({sink.pause.kind}): {sink.pause.reason}")
+        if totals["dead"]:
+            result.problems.append(
+                f"{totals['dead']} turns are dead at {sink.name!r}; see `turnlog pending --state dead`"
+            )
+        if open_turns or totals["dead"]:
+            result.exit_code = max(result.exit_code, 1)
