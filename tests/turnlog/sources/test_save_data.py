@@ -124,7 +124,11 @@ def test_flags_are_no_part_of_a_turn(before: list[dict[str, Any]], data: st.Data
     kept = ("messages", "timestamp")
     flags = st.dictionaries(st.sampled_from(["synced", "retry_count", "note", "new"]), values)
     after = [{key: each[key] for key in kept if key in each} | data.draw(flags) for each in before]
-    options = {"timezone": timezone(timedelta(hours=8)), "already_synced_to": "memobase", "progress": "2"}
+    options: dict[str, Any] = {
+        "timezone": timezone(timedelta(hours=8)),
+        "already_synced_to": "memobase",
+        "progress": "2",
+    }
     assert ids_of(read(lines(*before))) == ids_of(read(lines(*after), **options))
 
 
@@ -287,7 +291,7 @@ def test_naive_times_are_local_by_default() -> None:
     assert only_turn(OLD_LINE, timezone=None).started_at == local
 
 
-NO_TIMES = ("soon", "", "1712051030000", "0001-01-01T00:00:00+14:00", "\ud800", None, True, [])
+NO_TIMES: tuple[Any, ...] = ("soon", "", "1712051030000", "0001-01-01T00:00:00+14:00", "\ud800", None, True, [])
 
 
 @pytest.mark.parametrize("raw", [*map(json.dumps, NO_TIMES), "1e30", "1e999", "NaN", "-Infinity", "9" * 5000])

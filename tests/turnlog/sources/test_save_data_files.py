@@ -2,6 +2,7 @@ import json
 import os
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -82,7 +83,7 @@ def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"user": ""}, {"conversation": ""}, {"already_synced_to": ""}])
-def test_empty_names_are_refused(options: dict[str, str]) -> None:
+def test_empty_names_are_refused(options: dict[str, Any]) -> None:
     """A turn must say whose it is and where it belongs."""
     with pytest.raises(WrongUsage, match="is empty"):
         SaveData(**{"user": "ann", **options})
@@ -153,6 +154,32 @@ def test_a_file_rewritten_while_it_is_read_gives_each_turn_once(path: Path) -> N
     assert ids_of(chunks) == expected
     assert not any(chunk.unreadable for chunk in chunks)
     assert chunks[-1].fingerprint == blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def test_a_file_rewritten_twice_gives_each_turn_once(path: Path) -> None:
+    """Also when the second reading got less far than the first, because new turns stood in front."""
+    early = exchanges(*(f"early {number}" for number in range(CHUNK_TURNS_MAX)))
+    path.write_text(many())
+    reading = SaveData(user="ann").read(stream_of(path))
+    chunks = [next(reading), next(reading)]
+    path.write_text(early + many(synced=True))
+    chunks.append(next(reading))
+    path.write_text(early + many())
+    chunks += reading
+    assert sorted(ids_of(chunks)) == sorted(ids_of(read(path)))
+
+
+def test_an_unterminated_line_completed_while_it_is_read_is_left_for_later(path: Path) -> None:
+    """What is appended behind it belongs to the same line, and the next reading finds it there."""
+    path.write_text("\n".join([EXCHANGE] * CHUNK_TURNS_MAX))
+    reading = SaveData(user="ann").read(stream_of(path))
+    first = next(reading)
+    with path.open("a") as file:
+        file.write("{}\n")
+    assert not list(reading)
+    again = read(path)
+    assert again[0] == first
+    assert [piece.position for piece in again[1].unreadable] == [f"line {CHUNK_TURNS_MAX}, object 2"]
 
 
 def test_a_file_appended_to_while_it_is_read_is_read_on(path: Path) -> None:

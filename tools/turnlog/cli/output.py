@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
+from unicodedata import east_asian_width
 
 import msgspec
 
@@ -20,10 +21,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     if is_terminal():
         _draw(columns, cells)
         return
-    widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(columns)]
+    widths = [max([_width(title), *(_width(row[i]) for row in cells)]) for i, title in enumerate(columns)]
     for row in (columns, *cells):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        sys.stdout.write(line.rstrip() + "\n")
+        padded = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
 def is_terminal() -> bool:
@@ -54,6 +55,11 @@ def _cell(value: Any) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%SZ")
     text = str(value)
     return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _width(text: str) -> int:
+    """How many columns a text takes where Chinese characters take two."""
+    return len(text) if text.isascii() else sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _draw(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:

@@ -455,14 +455,12 @@ def _stamp(file: BinaryIO) -> tuple[int, int]:
 
 
 def _digest_of_prefix(file: BinaryIO, length: int) -> bytes:
-    """A digest of the file's first bytes; its position stays."""
-    position = file.tell()
+    """A digest of the file's first bytes; its position is then behind them."""
     digest = blake2b(digest_size=16)
     file.seek(0)
     while length and (data := file.read(min(length, 2**20))):
         digest.update(data)
         length -= len(data)
-    file.seek(position)
     return digest.digest()
 
 
