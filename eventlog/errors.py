@@ -72,7 +72,9 @@ class LogUnavailable(EventLogError):
 
 
 class AppendFailed(EventLogError):
-    """The operating system refused to write or to sync; the events named are not acknowledged.
+    """The operating system refused to write or to sync; the events of the call are not acknowledged.
+
+    `events` is how many those are; 0 for a sync alone.
 
     Nothing that was acknowledged before is lost. After the cause is gone the same log appends on.
     """
@@ -82,5 +84,8 @@ class AppendFailed(EventLogError):
         self.path, self.events, self.cause = path, events, cause
 
     def __str__(self) -> str:
+        reason = self.cause.strerror or self.cause
+        if self.events == 0:
+            return f"what was appended last to {self.path} may not be on disk: {reason}"
         what = "1 event was" if self.events == 1 else f"{self.events} events were"
-        return f"{what} not recorded in {self.path}: {self.cause.strerror or self.cause}"
+        return f"{what} not recorded in {self.path}: {reason}"

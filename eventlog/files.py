@@ -4,6 +4,7 @@ Everything that writes goes through a `Files`, so that a test can put one in its
 Files are made 0600 and folders 0700.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -31,7 +32,10 @@ class Files:
         if path.is_dir():
             return
         self.make_folder(path.parent)
-        path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        try:
+            path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        except FileExistsError as error:  # a file is in the way
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
         self.sync_folder(path.parent)
 
     def open_to_append(self, path: Path) -> int:

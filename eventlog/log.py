@@ -1,5 +1,6 @@
 """The log: everything that was ever said to it, in order, for ever."""
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -13,7 +14,8 @@ from eventlog.errors import ReadOnlyLog
 from eventlog.events import Event
 from eventlog.files import Files
 from eventlog.reader import Problem, Reader
-from eventlog.segments import SEGMENT_BYTES
+from eventlog.segments import SEGMENT_BYTES, list_segments
+from eventlog.tail import find_tail
 from eventlog.verify import Report, verify
 from eventlog.wake import Waiter
 from eventlog.writer import Clock, Writer, utc_now
@@ -125,6 +127,17 @@ class EventLog:
         for entry in self.read(gt=seq - 1, limit=1):
             return entry if entry.seq == seq else None
         return None
+
+    def last_seq(self) -> int:
+        """The seq of the last event, found from the end of the last segment; 0 in an empty log."""
+        segments = list_segments(self.folder)[0]
+        if not segments:
+            return 0
+        descriptor = os.open(segments[-1].path, os.O_RDONLY)
+        try:
+            return find_tail(descriptor, segments[-1].first_seq, os.fstat(descriptor).st_size).last_seq
+        finally:
+            os.close(descriptor)
 
     def follow(self, *, gt: int = 0, stop: threading.Event | None = None) -> Iterator[Entry]:
         """The same as `read`, and then every event as it comes, until `stop` is set (noticed within 0.1 s)."""

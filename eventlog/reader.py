@@ -169,7 +169,7 @@ class Reader:
             self._checker.judge(self._current.name)
 
     def close(self) -> None:
-        """Close the file; reading again goes on from the same place."""
+        """Close the file; the reader is done."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1

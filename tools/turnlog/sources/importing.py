@@ -39,7 +39,7 @@ def import_streams(
         read = 0
         for chunk, last in _with_last(source.read(stream)):
             _take_in(recorder, source, stream, chunk, counts, last=last)
-            progress(chunk.offset - read)
+            progress(max(0, chunk.offset - read))  # a stream that was rewritten meanwhile is read anew
             read = chunk.offset
     return counts
 

@@ -8,7 +8,7 @@ from projections import Index
 from turnlog.errors import TurnlogError
 from turnlog.sinks.base import OutgoingTurn
 
-_CACHE_BYTES = 32 * 1024 * 1024
+_CACHE_BYTES = 8 * 1024 * 1024  # of lines; decoded they take a few times as much
 _AHEAD = 2048
 """So many events are read on for before it is cheaper to look the place up anew."""
 

@@ -1,6 +1,5 @@
 """`turnlog demo`: the main job on an embedded receiver."""
 
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -49,11 +48,11 @@ def _run(demo: Demo) -> Proof:
     again = demo.import_sample()
     click.echo(f"   Imported once more: {again.recorded} recorded, {again.unchanged} known.")
     owed = demo.owed()
-    with _bar(owed) as progress:
-        click.echo(f"3. {owed} turns are owed; the others had been delivered by the old scripts. Delivering ...")
+    with _bar(owed) as (progress, tell):
+        tell(f"3. {owed} turns are owed; the others had been delivered by the old scripts. Delivering ...")
         demo.deliver(progress, kill_after=owed // 2)
         pending = demo.pending()
-        click.echo(f"   The receiver was killed after {owed - pending} turns. {pending} wait, and none is blamed.")
+        tell(f"   The receiver was killed after {owed - pending} turns. {pending} wait, and none is blamed.")
         demo.receiver.start()
         result = demo.deliver(progress)
     click.echo(f"4. The receiver is back: {result.counts.delivered} more delivered, {demo.pending()} left.\n")
@@ -77,14 +76,14 @@ def _short(text: str, length: int = 32) -> str:
 
 
 @contextmanager
-def _bar(turns: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, nothing on a pipe."""
+def _bar(turns: int) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+    """A progress bar and a way to talk above it on a terminal; on a pipe there is no bar."""
     if not is_terminal():
-        yield lambda _: None
+        yield lambda _: None, click.echo
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(file=sys.stdout), transient=True) as bar:
+    with Progress(console=Console(highlight=False), transient=True) as bar:
         task = bar.add_task("delivering", total=turns)
-        yield lambda delivered: bar.advance(task, delivered)
+        yield lambda delivered: bar.advance(task, delivered), bar.console.print

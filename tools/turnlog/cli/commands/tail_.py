@@ -1,7 +1,6 @@
 """`turnlog tail`: the events themselves."""
 
 import sys
-from collections import deque
 from collections.abc import Iterator
 
 import click
@@ -32,14 +31,8 @@ def command(app: App, lines: int, follow: bool, as_json: bool) -> None:
 
 
 def _entries(log: EventLog, lines: int, *, follow: bool) -> Iterator[Entry]:
-    last = 0
-    kept: deque[Entry] = deque(maxlen=lines)
-    for entry in log.read():
-        last = entry.seq
-        kept.append(entry)
-    yield from kept
-    if follow:
-        yield from log.follow(gt=last)
+    first = max(0, log.last_seq() - lines)
+    return log.follow(gt=first) if follow else log.read(gt=first)
 
 
 def _summary(entry: Entry) -> str:
