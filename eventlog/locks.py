@@ -72,7 +72,7 @@ class Lock:
         It must be closed, though: a copy left open would keep the lock taken after the parent died with it.
         """
         self._threads = threading.Lock()
-        self.close()
+        self._close_file()
 
     def acquire(self, *, blocking: bool = True) -> bool:
         """Take the lock; False if it is taken and `blocking` is False. Raises OSError if the file cannot be used."""
@@ -90,19 +90,23 @@ class Lock:
         return taken
 
     def release(self) -> None:
-        """Let the lock go."""
+        """Let the lock go; nothing to do in a child that was forked under it."""
         if self._descriptor is not None:
             unlock_descriptor(self._descriptor)
-        self._threads.release()
+            self._threads.release()
 
     def close(self) -> None:
-        """Close the file. Nobody in this process may hold the lock."""
+        """Close the file when no thread of this process holds the lock any more, or is about to take it."""
+        with self._threads:
+            self._close_file()
+
+    def _close_file(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def __del__(self) -> None:
-        self.close()
+        self._close_file()
 
     def __enter__(self) -> Self:
         self.acquire()

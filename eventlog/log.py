@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from eventlog.blobs import Blobs
 from eventlog.codec import Entry
-from eventlog.errors import ReadOnlyLog
+from eventlog.errors import LogUnavailable, ReadOnlyLog
 from eventlog.events import Event
 from eventlog.files import Files
 from eventlog.reader import Problem, Reader
@@ -18,7 +18,7 @@ from eventlog.segments import SEGMENT_BYTES, list_segments
 from eventlog.tail import find_tail
 from eventlog.verify import Report, verify
 from eventlog.wake import Waiter
-from eventlog.writer import Clock, Writer, utc_now
+from eventlog.writer import Clock, Writer, check_format, utc_now
 
 Durability = Literal["fsync", "os"]
 
@@ -129,15 +129,20 @@ class EventLog:
         return None
 
     def last_seq(self) -> int:
-        """The seq of the last event, found from the end of the last segment; 0 in an empty log."""
+        """The seq of the last event, found from the end of the last segment; 0 in an empty log.
+
+        Raises LogUnavailable, NewerFormat.
+        """
         segments = list_segments(self.folder)[0]
         if not segments:
             return 0
-        descriptor = os.open(segments[-1].path, os.O_RDONLY)
+        last = segments[-1]
         try:
-            return find_tail(descriptor, segments[-1].first_seq, os.fstat(descriptor).st_size).last_seq
-        finally:
-            os.close(descriptor)
+            check_format(last.path)
+            with last.path.open("rb", buffering=0) as file:
+                return find_tail(file.fileno(), last, os.fstat(file.fileno()).st_size).last_seq
+        except OSError as error:
+            raise LogUnavailable(last.path, error) from error
 
     def follow(self, *, gt: int = 0, stop: threading.Event | None = None) -> Iterator[Entry]:
         """The same as `read`, and then every event as it comes, until `stop` is set (noticed within 0.1 s)."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from eventlog.codec import Entry, decode_line
+from eventlog.codec import CANCEL, Entry, decode_line
 from eventlog.errors import LogUnavailable
 from eventlog.events import TornTailClosed
 from eventlog.segments import Line, Segment, find_offset, list_segments, read_lines, split_joined
@@ -35,6 +35,12 @@ class Problem(Struct, frozen=True):
     detail: str
 
 
+def torn_tail(segment: str, line: Line) -> Problem:
+    """The problem that is none: an unfinished line."""
+    detail = f"{len(line.data)} bytes of a line that was never finished nor acknowledged; the next writer closes it"
+    return Problem("torn_tail", segment, None, line.offset, detail)
+
+
 class LineChecker:
     """Follows the seqs over lines that may be damaged, and keeps the problems that it meets."""
 
@@ -54,9 +60,10 @@ class LineChecker:
         """The entry of a line if it is whole and new; `segment` is the name of the file that it stands in."""
         entry = decode_line(line.data) if line.terminated else None
         if entry is None:
-            joined = split_joined(line)
-            self._broken.append(joined[0] if joined else line)
-            return self.take(segment, joined[1]) if joined else None
+            front, entry = split_joined(line) or (line, None)
+            self._broken.append(front)
+        if entry is None:
+            return None
         if entry.type == "TornTailClosed":
             self._explain(segment, entry)
         self.judge(segment)
@@ -72,6 +79,9 @@ class LineChecker:
     def judge(self, segment: str) -> None:
         """Whatever is not whole up to here is damage: something whole came after it."""
         for line in self._broken:
+            if line.data.endswith(CANCEL):  # its closing says what it is, though nobody has named it yet
+                self._problems.append(torn_tail(segment, line))
+                continue
             self._lost += 1
             seq = None if self._last is None else self._last + self._lost
             self._note("checksum", segment, seq, line.offset, f"{len(line.data)} bytes are no whole line")

@@ -86,16 +86,16 @@ def read_lines(descriptor: int, offset: int, *, chunk_bytes: int = CHUNK_BYTES) 
         yield Line(start, b"".join(pieces), terminated=False)
 
 
-def split_joined(line: Line) -> tuple[Line, Line] | None:
-    """A line that is not whole, split where a whole one begins that stands at its end: a newline was damaged.
+def split_joined(line: Line) -> tuple[Line, Entry] | None:
+    """Of a line that is not whole, the front and the whole line that ends it: the newline between was damaged.
 
     None if there is none, or if blocks that a power cut left unwritten stand before it.
     """
     at = line.data.find(HEAD, 1) if line.terminated else -1
     while at > 0:
-        broken, rest = line.data[:at], line.data[at:]
-        if decode_line(rest) and b"\0\0" not in broken:
-            return Line(line.offset, broken, terminated=True), Line(line.offset + at, rest, terminated=True)
+        front, entry = line.data[:at], decode_line(line.data[at:])
+        if entry is not None and b"\0\0" not in front:
+            return Line(line.offset, front, terminated=True), entry
         at = line.data.find(HEAD, at + 1)
     return None
 

@@ -1,9 +1,11 @@
 """The end of a growing segment: where it is, and what a crash may have left there."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from eventlog.codec import CANCEL, Entry, decode_line
-from eventlog.segments import Line, next_line, read_lines, split_joined
+from eventlog.events import TornTailClosed
+from eventlog.segments import Line, Segment, next_line, read_lines, split_joined
 
 _WINDOW_BYTES = 64 * 1024
 
@@ -44,13 +46,51 @@ def is_torn(line: Line) -> bool:
     return decode_line(line.data[:-1]) is None
 
 
-def find_tail(descriptor: int, first_seq: int, size: int) -> Tail:
-    """Look at the end of a segment of `size` bytes that begins with `first_seq`, reading no more than needed."""
-    entry, rest = _last_whole_line(descriptor, size)
-    tail = Tail(last_seq=entry.seq if entry else first_seq - 1, empty=entry is None)
-    for line in rest:
-        _take_broken_line(tail, line)
+def find_tail(descriptor: int, segment: Segment, size: int) -> Tail:
+    """Look at the end of a segment of `size` bytes, reading no more than needed."""
+    window = _WINDOW_BYTES
+    while True:
+        start = max(0, size - window)
+        begin = next_line(descriptor, start, size) if start else 0
+        before = None if start else Tail(segment.first_seq - 1, empty=True)
+        tail = _take_lines(segment, read_lines(descriptor, begin), before)
+        if tail is not None:
+            return tail
+        window *= 8
+
+
+def _take_lines(segment: Segment, lines: Iterable[Line], tail: Tail | None) -> Tail | None:
+    """What the lines come to, behind `tail`; None if that is not known and they alone do not tell."""
+    broken: list[Line] = []
+    for line in lines:
+        entry = decode_line(line.data) if line.terminated else None
+        if entry is None:
+            front, entry = split_joined(line) or (line, None)
+            broken.append(front)
+        if entry is None:
+            continue
+        torn = [line for line in broken if is_torn(line)]
+        if torn and tail is None:
+            return None
+        tail = Tail(entry.seq, gaps=_gaps_before(segment, entry, torn, tail))
+        broken.clear()
+    if tail is not None:
+        for line in broken:
+            _take_broken_line(tail, line)
     return tail
+
+
+def _gaps_before(segment: Segment, entry: Entry, torn: list[Line], tail: Tail | None) -> list[Gap]:
+    """The gaps that nobody has named up to this entry; a line stands behind one when a power cut spared it."""
+    gaps = tail.gaps if tail else []
+    for line in torn:
+        _add_gap(gaps, Gap(line.offset, len(line.data)))
+    if torn and tail:
+        gaps[-1].missing += tuple(range(tail.last_seq + 1, entry.seq))
+    closed = entry.event if entry.type == "TornTailClosed" else None
+    if not isinstance(closed, TornTailClosed) or closed.segment != segment.name:
+        return gaps
+    return [gap for gap in gaps if gap.offset not in range(closed.offset, closed.offset + closed.length)]
 
 
 def _take_broken_line(tail: Tail, line: Line) -> None:
@@ -61,7 +101,8 @@ def _take_broken_line(tail: Tail, line: Line) -> None:
     torn = is_torn(line)
     if not line.terminated:
         tail.closing = CANCEL + b"\n" if torn else b"\n"
-    had_seq = line.terminated and not line.data.endswith(CANCEL)
+    # A line with its newline had a seq. Where no line is whole yet, it was the header's, which will be written again.
+    had_seq = line.terminated and not line.data.endswith(CANCEL) and not tail.empty
     if had_seq or not torn:
         tail.last_seq += 1
     if torn:
@@ -74,21 +115,3 @@ def _add_gap(gaps: list[Gap], gap: Gap) -> None:
         last = gaps.pop()
         gap = Gap(last.offset, last.length + 1 + gap.length, last.missing + gap.missing)
     gaps.append(gap)
-
-
-def _last_whole_line(descriptor: int, size: int) -> tuple[Entry | None, list[Line]]:
-    """The last whole line, and the broken ones after it."""
-    window = _WINDOW_BYTES
-    while True:
-        start = max(0, size - window)
-        begin = next_line(descriptor, start, size) if start else 0
-        lines = list(read_lines(descriptor, begin))
-        for index in range(len(lines) - 1, -1, -1):
-            joined = split_joined(lines[index])
-            line = joined[1] if joined else lines[index]
-            entry = decode_line(line.data) if line.terminated else None
-            if entry is not None:
-                return entry, lines[index + 1 :]
-        if start == 0:
-            return None, lines
-        window *= 8

@@ -8,8 +8,8 @@ from msgspec import Struct
 from eventlog.codec import Entry
 from eventlog.errors import LogUnavailable
 from eventlog.events import SegmentOpened, UnknownEvent
-from eventlog.reader import LineChecker, Problem
-from eventlog.segments import Line, Segment, list_segments, read_lines
+from eventlog.reader import LineChecker, Problem, torn_tail
+from eventlog.segments import Segment, list_segments, read_lines
 from eventlog.tail import is_torn
 from eventlog.writer import check_format, segment_checksum
 
@@ -68,14 +68,9 @@ def _verify_segment(
     finally:
         os.close(descriptor)
     if final:
-        report.problems.extend(_torn(segment, line) for line in checker.broken if is_torn(line))
+        report.problems.extend(torn_tail(segment.name, line) for line in checker.broken if is_torn(line))
         checker.broken[:] = [line for line in checker.broken if not is_torn(line)]
     checker.judge(segment.name)
-
-
-def _torn(segment: Segment, line: Line) -> Problem:
-    detail = f"{len(line.data)} bytes of a line that was never finished nor acknowledged; the next writer closes it"
-    return Problem("torn_tail", segment.name, None, line.offset, detail)
 
 
 def _verify_header(report: Report, segment: Segment, before: Segment | None, entry: Entry) -> None:

@@ -225,7 +225,7 @@ class Writer:
 
     def _recover(self, current: OpenSegment, size: int) -> None:
         """Find the end, and close and name what a crash left there."""
-        tail = find_tail(current.descriptor, current.segment.first_seq, size)
+        tail = find_tail(current.descriptor, current.segment, size)
         self._files.write_all(current.descriptor, tail.closing)
         current.end, current.empty = size + len(tail.closing), tail.empty
         current.last_seq = max(current.last_seq, tail.last_seq)  # if lines were taken away, their seqs stay taken

@@ -67,12 +67,13 @@ class Try:
 
     `attempts` are the counted ones, `doubts` how often in a row nobody knew the outcome, `attempt` the seq of the
     last SyncAttempted. `counted` says whether the last failure was one of `attempts`: only then is there a backoff.
-    `turns_max` above 0 limits the next request that it is sent in. `then` is the state that an attempt under way
-    ends in if it fails.
+    `doubtful` says that the sink may have the turn, because the outcome of an attempt was unknown. `turns_max` above
+    0 limits the next request that it is sent in. `then` is the state that an attempt under way ends in if it fails.
     """
 
     attempts: int = 0
     doubts: int = 0
+    doubtful: bool = False
     attempt: int = 0
     counted: bool = False
     failed_at: datetime | None = None
@@ -130,10 +131,9 @@ class SinkState:
         lane = self.lanes.setdefault(lane_id, deque())
         if behind is not None and behind in lane:
             lane.insert(lane.index(behind) + 1, ordinal)
-        elif not lane or lane[-1] < ordinal:
-            lane.append(ordinal)
-        else:
-            lane.insert(next(i for i, other in enumerate(lane) if other > ordinal), ordinal)
+        else:  # behind all that is older: a revision may stand before what is older than itself
+            younger = next((i for i, other in enumerate(reversed(lane)) if other < ordinal), len(lane))
+            lane.insert(len(lane) - younger, ordinal)
         self.tries.pop(ordinal, None)
         self.set_state(ordinal, PENDING)
 
@@ -180,6 +180,12 @@ def _owe(state: Delivery, sink: SinkState, ordinal: int) -> None:
     else:
         same_lane = older is not None and turns.lane_id(older) == lane_id
         sink.reopen(ordinal, lane_id, behind=older if same_lane else None)
+    _supersede_older(state, sink, ordinal)
+
+
+def _supersede_older(state: Delivery, sink: SinkState, ordinal: int) -> None:
+    turns = state.turns
+    older = turns.older.get(ordinal)
     if older is None:
         return
     if sink.states[older] == ATTEMPTING:
@@ -202,6 +208,8 @@ def _sink_enrolled(state: Delivery, entry: Entry) -> None:
     for ordinal in state.turns.since(event.since_seq):
         if sink.states[ordinal] == NOT_OWED:
             _owe(state, sink, ordinal)
+        else:  # known from before it was retired; an older revision may only now come into scope
+            _supersede_older(state, sink, ordinal)
 
 
 def _sink_retired(state: Delivery, entry: Entry) -> None:
@@ -264,7 +272,7 @@ def _sync_succeeded(state: Delivery, entry: Entry) -> None:
         _close_attempt(sink, event.attempt, ordinal)
         sink.finish(ordinal, DELIVERED, state.turns.lane_id(ordinal))
     sink.last_success_at = entry.at
-    if sink.pause and sink.pause.until:  # it ended by itself
+    if sink.pause and sink.pause.until and sink.pause.until <= entry.at:  # it ended by itself
         sink.pause = None
 
 
@@ -300,6 +308,7 @@ def _note_failure(attempt: Try, event: SyncFailed, at: datetime) -> None:
     attempt.error = Failure(event.kind, event.status, event.error)
     if event.kind == "in_doubt":
         attempt.doubts += 1
+        attempt.doubtful = True
     if event.turns_max:
         attempt.turns_max = event.turns_max
     attempt.counted = is_counted(event)
@@ -323,13 +332,23 @@ def _reopen(state: Delivery, name: str, seqs: Iterable[int], states: tuple[int, 
     if sink is None:
         return
     for ordinal in _owed(state, sink, seqs):
-        if sink.states[ordinal] not in states:
-            if sink.states[ordinal] not in OPEN:
-                state.anomalies["a turn was reopened that cannot be"] += 1
-            continue
-        lane_id = state.turns.lane_id(ordinal)
-        sink.finish(ordinal, NOT_OWED, lane_id)
-        sink.reopen(ordinal, lane_id)
+        if sink.states[ordinal] in OPEN:
+            _reopen_open(sink, ordinal, states)
+        elif sink.states[ordinal] in states:
+            lane_id = state.turns.lane_id(ordinal)
+            sink.finish(ordinal, NOT_OWED, lane_id)
+            sink.reopen(ordinal, lane_id)
+        else:
+            state.anomalies["a turn was reopened that cannot be"] += 1
+
+
+def _reopen_open(sink: SinkState, ordinal: int, states: tuple[int, ...]) -> None:
+    """A turn that still has its place keeps it: it forgets what failed, or that it was to be skipped."""
+    if sink.states[ordinal] == RETRYING and RETRYING in states:
+        sink.set_state(ordinal, PENDING)
+        del sink.tries[ordinal]
+    elif sink.states[ordinal] == ATTEMPTING and sink.tries[ordinal].then in states:
+        sink.tries[ordinal].then = NOT_OWED
 
 
 def _turn_skipped(state: Delivery, entry: Entry) -> None:
@@ -339,7 +358,7 @@ def _turn_skipped(state: Delivery, entry: Entry) -> None:
         return
     for ordinal in _owed(state, sink, _seqs(event.turns)):
         if sink.states[ordinal] == ATTEMPTING:
-            sink.tries[ordinal].then = SKIPPED
+            sink.tries[ordinal].then = sink.tries[ordinal].then or SKIPPED  # a revision took its place already
         elif sink.states[ordinal] in UNDELIVERED:
             sink.finish(ordinal, SKIPPED, state.turns.lane_id(ordinal))
 

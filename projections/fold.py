@@ -1,7 +1,6 @@
 """What a projection is: a value to begin with, and what each type of event does to it."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -25,7 +24,7 @@ class Fold(Generic[StateT]):
 
     `initial` makes an empty state; `handlers` name the event types that matter, each with what it does to the
     state, in place, and `otherwise` what any other does. Entries of types that do not matter are not even decoded.
-    A handler decodes first and changes the state then: an event that breaks its own rules changes nothing.
+    A handler decodes first and changes the state then: an event that breaks its own rules is one of any other type.
     `version` changes with the shape or the meaning of the state, so that an old checkpoint is known as one.
     """
 
@@ -41,6 +40,9 @@ class Fold(Generic[StateT]):
             return
         handler = self.handlers.get(entry.type, self.otherwise)
         if handler is not None:
-            with suppress(MsgspecError):
+            try:
                 handler(state, entry)
+            except MsgspecError:
+                if self.otherwise is not None:
+                    self.otherwise(state, entry)
         state.last_seq = entry.seq

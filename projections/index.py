@@ -178,7 +178,7 @@ class Index:
 
     def pretend(self, events: Sequence[Event]) -> range:
         """Take in events that were not appended, as if they were; for an index in memory, which nobody else sees."""
-        first = self._known_seq() + 1
+        first = max(self._known_seq(), 1) + 1  # an empty log's first line opens its first segment
         lines = [encode_line(event, seq=first + i, at=_NO_TIME) for i, event in enumerate(events)]
         self._take(entry for line in lines if (entry := decode_line(line[:-1])))
         return range(first, first + len(events))
@@ -239,7 +239,7 @@ class Index:
         """Whether the tables are there, of this version, and derived from this very log."""
         try:
             version, last_seq, checksum = self._rows("SELECT version, last_seq, checksum FROM state")[0]
-        except sqlite3.OperationalError:  # no such table: a new file
+        except (sqlite3.OperationalError, IndexError):  # no such table: a new file; no such row: not ours
             return False
         if version != VERSION:
             return False
@@ -250,9 +250,8 @@ class Index:
         connection = self._open()
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         drops = "".join(f"DROP TABLE {name};" for (name,) in tables)
-        connection.executescript(f"BEGIN; {drops} {_TABLES} COMMIT;")
-        with connection:
-            connection.execute("INSERT INTO state VALUES (1, ?, 0, '')", (VERSION,))
+        first = f"INSERT INTO state VALUES (1, {VERSION}, 0, '');"  # noqa: S608 - a constant
+        connection.executescript(f"BEGIN; {drops} {_TABLES} {first} COMMIT;")
 
     def _delete_files(self) -> None:
         for suffix in ("", "-wal", "-shm", "-journal"):

@@ -1,7 +1,7 @@
 """When to try again, as pure functions: what a failure means, how long to wait, what may be sent now."""
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from msgspec import Struct
@@ -63,7 +63,12 @@ def due_at(policy: RetryPolicy, turn: int, attempt: Try | None) -> datetime | No
         return None
     backoff = delay_seconds(policy, turn, attempt.attempts) if attempt.counted else 0.0
     wait = max(backoff, attempt.retry_after)
-    return attempt.failed_at + timedelta(seconds=wait) if wait else None
+    if not wait:
+        return None
+    try:
+        return attempt.failed_at + timedelta(seconds=wait)
+    except OverflowError:  # what a sink asks for may be beyond all time
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def is_open(sink: SinkState, now: datetime) -> bool:
@@ -76,8 +81,8 @@ def is_open(sink: SinkState, now: datetime) -> bool:
 def eligible(state: Delivery, sink: SinkState, now: datetime, policy: RetryPolicy) -> Iterator[Iterator[int]]:
     """What may be sent at `now`: for each lane of the sink, its turns (ordinals) in order from the first open one.
 
-    A lane stops at the first turn that is being sent or not due yet. Lanes that were
-    never attempted or long ago come first. Nothing is eligible at a paused sink.
+    A lane stops at the first turn that is being sent or not due yet, and at a revision of one that is being sent,
+    in whatever lane. Lanes that were never attempted or long ago come first. Nothing is eligible at a paused sink.
     """
     if not is_open(sink, now):
         return
@@ -88,7 +93,8 @@ def eligible(state: Delivery, sink: SinkState, now: datetime, policy: RetryPolic
 
 def _due(state: Delivery, sink: SinkState, lane: Iterable[int], now: datetime, policy: RetryPolicy) -> Iterator[int]:
     for ordinal in lane:
-        if sink.states[ordinal] not in (PENDING, RETRYING):
+        older = state.turns.older.get(ordinal)
+        if sink.states[ordinal] not in (PENDING, RETRYING) or (older is not None and sink.states[older] == ATTEMPTING):
             return
         due = due_at(policy, state.turns.seqs[ordinal], sink.tries.get(ordinal))
         if due is not None and due > now:

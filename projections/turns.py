@@ -35,11 +35,11 @@ class Turns:
         lane_id = self._lane_ids.setdefault(lane, len(self.lanes))
         if lane_id == len(self.lanes):
             self.lanes.append(lane)
+        if turn.supersedes is not None and (older := self.ordinal(turn.supersedes)) is not None:
+            self.older[ordinal] = older
         self.seqs.append(seq)
         self._lane_of.append(lane_id)
         self._had_by.append(self._sink_set(turn.delivered_to))
-        if turn.supersedes is not None and (older := self.ordinal(turn.supersedes)) is not None:
-            self.older[ordinal] = older
         return ordinal
 
     def ordinal(self, seq: int) -> int | None:

@@ -114,6 +114,24 @@ def test_get_finds_one_event(long_log: Path, seq: int) -> None:
     assert (entry.seq if entry else None) == (seq if 1 <= seq <= last else None)
 
 
+def test_the_last_seq(tmp_path: Path, long_log: Path) -> None:
+    """`last_seq` is the seq of the last event, also in a log that is not there, torn, or begins a segment just now."""
+    assert EventLog.open(tmp_path, read_only=True).last_seq() == 0
+    assert EventLog.open(long_log, read_only=True).last_seq() == contents(long_log)[-1][0]
+    with open_log(tmp_path) as log:
+        assert log.last_seq() == 0
+        for number in range(3):
+            assert log.append(note(number)) == log.last_seq()
+        with segment_files(tmp_path)[-1].open("ab") as file:
+            file.write(b'{"crc":"')
+        assert log.last_seq() == 4
+        (tmp_path / "log" / f"{5:020d}.jsonl").touch()
+        assert log.last_seq() == 4
+        (tmp_path / "log" / f"{6:020d}.jsonl").mkdir()
+        with pytest.raises(LogUnavailable):
+            log.last_seq()
+
+
 @pytest.mark.parametrize("gt", [0, 5])
 def test_reading_tells_no_problems_of_a_whole_log(long_log: Path, gt: int) -> None:
     """A whole log is read without problems, from the beginning or from midway."""
@@ -167,7 +185,8 @@ def test_reading_changes_no_file(tmp_path: Path) -> None:
     """A reader makes no lock and leaves a torn tail as it is."""
     fill(tmp_path, [note(1)])
     (tmp_path / "log.lock").unlink()
-    segment_files(tmp_path)[-1].open("ab").write(b'{"crc":"12')
+    with segment_files(tmp_path)[-1].open("ab") as file:
+        file.write(b'{"crc":"12')
     before = snapshot(tmp_path)
     with EventLog.open(tmp_path, read_only=True) as log:
         assert len(list(log.read())) == 2
@@ -180,7 +199,7 @@ def test_modes_are_private_whatever_the_umask(tmp_path: Path) -> None:
     """Folders are 0700 and files 0600, also under a umask that hides nothing, in every segment and blob."""
     before = os.umask(0)
     try:
-        with open_log(tmp_path / "a" / "data", segment_bytes=1) as log:
+        with open_log(tmp_path / "a" / "data", segment_bytes=200) as log:
             log.append_many([note(1)])
             log.append(note(2))
             log.blobs.put(b"x")

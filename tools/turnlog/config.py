@@ -18,6 +18,9 @@ from turnlog.errors import ConfigError
 
 FILE_NAME = "turnlog.toml"
 
+WAIT_SECONDS_MAX = 365 * 24 * 3600
+"""Nobody waits longer on purpose."""
+
 _SINK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
@@ -39,10 +42,10 @@ class SyncConfig(Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ValueError("max_attempts must be at least 1")
-        if self.interval_seconds <= 0:
-            raise ValueError("interval_seconds must be above 0")
-        if self.base_seconds < 0 or self.max_seconds < 0:
-            raise ValueError("base_seconds and max_seconds must not be below 0")
+        if not 0 < self.interval_seconds <= WAIT_SECONDS_MAX:
+            raise ValueError(f"interval_seconds must be above 0 and at most {WAIT_SECONDS_MAX} (a year)")
+        if not all(0 <= seconds <= WAIT_SECONDS_MAX for seconds in (self.base_seconds, self.max_seconds)):
+            raise ValueError(f"base_seconds and max_seconds must be from 0 to {WAIT_SECONDS_MAX} (a year)")
 
     def policy(self) -> RetryPolicy:
         """The part of it that decides about retries."""
@@ -89,20 +92,40 @@ class _Sections(Struct, frozen=True):
 
 def load(path: Path | None) -> Config:
     """Read a configuration file; None gives the defaults. Raises ConfigError."""
-    if path is None:
-        return Config()
+    return Config() if path is None else parse(_read(path), path)
+
+
+def log_dir(path: Path) -> Path | None:
+    """Where a configuration file says that the log is, whatever else in it may be wrong. Raises ConfigError."""
+    log = _tables(_read(path), path).get("log")
+    named = log.get("dir") if isinstance(log, dict) else None
+    return path.parent / as_path(named) if isinstance(named, str) and named else None
+
+
+def as_path(text: str) -> Path:
+    """The path that a person wrote; `~` is a home folder."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's own raises where there is no such home
+
+
+def _read(path: Path) -> str:
     try:
-        return parse(path.read_text(encoding="utf-8-sig"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"the configuration {path} is not UTF-8: {error}") from error
+
+
+def _tables(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no valid TOML: {error}") from error
 
 
 def parse(text: str, path: Path) -> Config:
     """The configuration in `text`, which stands in the file `path`. Raises ConfigError."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no valid TOML: {error}") from error
+    data = _tables(text, path)
     sections = convert(data, _Sections, where=str(path), error=ConfigError)
     sinks = tuple(_sink(table, f"{path}, sink {i}") for i, table in enumerate(sections.sinks, start=1))
     names = [sink.name for sink in sinks]

@@ -33,7 +33,7 @@ def nearest(word: str, known: list[str]) -> str:
     match = get_close_matches(word, known, n=1, cutoff=0.5)
     if match:
         return f"; did you mean {match[0]!r}?"
-    return f"; known: {', '.join(sorted(known))}"
+    return f"; known: {', '.join(sorted(known))}" if known else "; there are none"
 
 
 def _sentence(problem: str) -> str:

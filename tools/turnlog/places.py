@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from turnlog.config import FILE_NAME, Config, load
-from turnlog.errors import ConfigError
+from turnlog.config import FILE_NAME, Config, as_path, load, log_dir
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,16 +23,15 @@ def find_places(directory: str | None, config: str | None, environ: "Mapping[str
 
     The folder: the command line, TURNLOG_DIR, the configuration's `log.dir`, the platform's state folder. The file:
     the command line, TURNLOG_CONFIG, `turnlog.toml` in the folder, the platform's configuration folder.
-    Raises ConfigError if a file that was named is not there, or if only a broken one could tell the folder.
+    A file that is named but not there is found out when it is read: what needs no configuration goes on.
+    Raises ConfigError if only a file that cannot be read could tell the folder.
     """
     named = directory or environ.get("TURNLOG_DIR")
-    path = _config_path(config or environ.get("TURNLOG_CONFIG"), Path(named) if named else None)
-    if named:
-        return Places(Path(named), path)
-    configured = load(path)
-    if configured.log.dir:
-        return Places(configured.folder / Path(configured.log.dir).expanduser(), path)
-    return Places(_state_folder(), path)
+    folder = as_path(named) if named else None
+    path = _config_path(config or environ.get("TURNLOG_CONFIG"), folder)
+    if folder is None and path is not None:
+        folder = log_dir(path)
+    return Places(folder or _state_folder(), path)
 
 
 def read_config(places: Places) -> Config:
@@ -43,9 +41,7 @@ def read_config(places: Places) -> Config:
 
 def _config_path(named: str | None, directory: Path | None) -> Path | None:
     if named:
-        if not Path(named).is_file():
-            raise ConfigError(f"there is no configuration file {named}")
-        return Path(named)
+        return as_path(named)
     beside = (directory or _state_folder()) / FILE_NAME
     if beside.is_file():
         return beside

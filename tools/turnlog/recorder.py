@@ -131,7 +131,7 @@ class _Batch:
         if turn.turn_id in self._new:
             self.write(())
             self._recorder.index.refresh()
-        known = self._recorder.index.find(turn.turn_id, content_digest(turn))
+        known = self._recorder.index.find(turn.turn_id, _digest(turn))
         if known is not None and known.user != turn.user:
             raise BadTurn(
                 f"the turn {turn.turn_id!r} is recorded for the user {known.user!r}, so it cannot be one of "
@@ -147,10 +147,20 @@ class _Batch:
 
     def write(self, more: Sequence[Event]) -> None:
         """Append what is new, and `more` behind it."""
-        seqs = self._recorder.append([*(turn for turn, _ in self._new.values()), *more])
+        try:
+            seqs = self._recorder.append([*(turn for turn, _ in self._new.values()), *more])
+        except InvalidEvent as error:
+            raise BadTurn(str(error)) from error
         for seq, (turn, position) in zip(seqs, self._new.values(), strict=False):
             self.results[position] = Recorded(seq, turn.turn_id, turn.revision, new=True)
         self._new.clear()
+
+
+def _digest(turn: TurnRecorded) -> bytes:
+    try:
+        return content_digest(turn)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadTurn(f"the turn {turn.turn_id!r} cannot be written as JSON: {error}") from error
 
 
 class TurnInProgress:
@@ -196,7 +206,7 @@ class TurnInProgress:
         if not self._messages:
             return
         if kind is not None:
-            self._fields["meta"] = {**self._fields.get("meta", {}), "interrupted": True}
+            self._fields["meta"] = {**(self._fields.get("meta") or {}), "interrupted": True}
         self.recorded = self._recorder.record(messages=self._messages, **self._fields)
 
 
@@ -220,7 +230,15 @@ def make_turn(said: Mapping[str, Any]) -> TurnRecorded:
     """The event of a turn that a caller describes as plain data, see `Recorder.record`. Raises BadTurn."""
     turn_id = said.get("turn_id")
     where = f"the turn {turn_id!r}" if turn_id else "the turn"
-    cleaned, replaced = clean({**said, "messages": [_plain(message) for message in said.get("messages") or ()]})
+    messages = said.get("messages")
+    if messages is None:
+        messages = ()
+    if not isinstance(messages, list | tuple):
+        raise BadTurn(f"{where}: messages must be a list, not {type(messages).__name__}")
+    try:
+        cleaned, replaced = clean({**said, "messages": [_plain(message) for message in messages]})
+    except ValueError as error:
+        raise BadTurn(f"{where}: {error}") from error
     turn = convert(cleaned, _Said, where=where, error=BadTurn)
     if not turn.messages:
         raise BadTurn(f"{where} has no messages; a turn has at least one")
@@ -231,8 +249,8 @@ def make_turn(said: Mapping[str, Any]) -> TurnRecorded:
             source=turn.source,
             user=default_user() if turn.user is None else turn.user,
             conversation=turn.conversation,
-            started_at=as_utc(turn.started_at or now),
-            ended_at=as_utc(turn.ended_at or now),
+            started_at=_utc(turn.started_at or now, where),
+            ended_at=_utc(turn.ended_at or now, where),
             delivered_to=tuple(turn.delivered_to or ()),
             model=turn.model,
             usage=turn.usage,
@@ -247,10 +265,17 @@ def _plain(message: Any) -> Any:
     return msgspec.to_builtins(message, builtin_types=(datetime,)) if isinstance(message, Message) else message
 
 
+def _utc(value: datetime, where: str) -> datetime:
+    try:
+        return as_utc(value)
+    except OverflowError as error:
+        raise BadTurn(f"{where}: the time {value.isoformat()} is out of range in UTC") from error
+
+
 def _message(message: Any, where: str, position: int) -> Message:
     if isinstance(message, Mapping) and isinstance(message.get("at"), datetime | str):
         at = convert({"at": message["at"]}, _At, where=f"{where}, message {position + 1}", error=BadTurn).at
-        message = {**message, "at": as_utc(at)}
+        message = {**message, "at": _utc(at, where)}
     return convert(message, Message, where=f"{where}, message {position + 1}", error=BadTurn)
 
 

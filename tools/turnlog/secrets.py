@@ -24,16 +24,19 @@ class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
     def resolve(self, folder: Path) -> str:
         """The secret itself; a relative file is looked for in `folder`, that of the configuration.
 
-        Raises ConfigError if it is missing or empty.
+        Raises ConfigError if it is missing, empty, or nothing that could travel in a header.
         """
-        value = os.environ.get(self.env, "") if self.env else _read(folder / Path(self.file or "").expanduser())
-        if not value.strip():
+        value = (os.environ.get(self.env, "") if self.env else self._read(folder)).strip()
+        if not value:
             raise ConfigError(f"the secret in {self} is missing or empty; set it and try again")
-        return value.strip()
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigError(f"the secret in {self} must be one line of plain ASCII characters")
+        return value
 
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the secret in the file {path} cannot be read: {error}") from error
+    def _read(self, folder: Path) -> str:
+        path = folder / os.path.expanduser(self.file or "")  # noqa: PTH111 - Path's own raises where there is no such home
+        try:
+            return path.read_text(encoding="utf-8-sig")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise ConfigError(f"the secret in the file {path} cannot be read: {reason}") from error

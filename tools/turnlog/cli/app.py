@@ -10,9 +10,11 @@ from pathlib import Path
 import click
 
 from eventlog import EventLog
-from projections import RetryPolicy
+from projections import Delivery, RetryPolicy
+from turnlog.cli.output import one_line
 from turnlog.config import Config
-from turnlog.errors import ConfigError
+from turnlog.convert import nearest
+from turnlog.errors import ConfigError, WrongUsage
 from turnlog.places import Places, find_places, read_config
 from turnlog.recorder import Recorder
 from turnlog.sync.enrolment import enrol_sinks
@@ -58,11 +60,17 @@ class App:
         """The log, to read. A folder that does not exist is an empty one."""
         return EventLog.open(self.directory, read_only=True)
 
+    def check_sink(self, name: str | None, state: Delivery) -> None:
+        """Raise WrongUsage for a sink that neither the log nor the configuration knows; None is any."""
+        known = {*state.sinks, *(sink.name for sink in self.config_or_defaults.sinks)}
+        if name is not None and name not in known:
+            raise WrongUsage(f"there is no sink {name!r}{nearest(name, list(known))}")
+
     @contextmanager
     def recorder(self, *, dry_run: bool = False, enrol: bool = True) -> Iterator[Recorder]:
         """A recorder on the log; the configuration's new sinks are enrolled first."""
-        config = self.config_or_defaults
-        with Recorder(self.directory, durability=config.log.durability, dry_run=dry_run) as recorder:
+        directory, config = self.directory, self.config_or_defaults
+        with Recorder(directory, durability=config.log.durability, dry_run=dry_run) as recorder:
             if enrol:
                 enrol_sinks(recorder, config.sinks)
             yield recorder
@@ -75,4 +83,4 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 def say(text: str) -> None:
     """Talk to a person, on stderr."""
-    print(f"turnlog: {text}", file=sys.stderr)
+    print(f"turnlog: {one_line(text)}", file=sys.stderr)

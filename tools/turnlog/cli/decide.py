@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from eventlog import EventLog, RetryRequested, TurnSkipped
+from projections import DELIVERY, replay
 from turnlog.cli.app import App
 from turnlog.cli.filters import to_filter
 from turnlog.cli.output import print_json, print_table
@@ -34,8 +35,10 @@ def decide(
     if wanted.is_empty:
         raise click.UsageError("name a TURN, or say which turns are meant with --sink, --state, --user ...")
     log = app.read_log()
+    (state,) = replay(log, DELIVERY)
+    app.check_sink(wanted.sink, state)
     _check_names(log, wanted, app)
-    rows = choose(log, wanted, policy=app.policy)
+    rows = choose(log, state, wanted, policy=app.policy)
     if rows and not dry_run:
         with app.recorder() as recorder:
             recorder.log.append_many(to_decisions(kind, rows, reason))

@@ -6,6 +6,8 @@ Commands load when they are asked for, so that `--help` and short commands stay 
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,6 +48,16 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments begin with; one that is not there is told with the nearest."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from turnlog.convert import nearest  # not for --help
+
+            ctx.fail(f"no such command {args[0]!r}{nearest(args[0], list(COMMANDS))}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         """The list of commands, without loading any."""
         with formatter.section("Commands"):
@@ -70,7 +82,18 @@ def cli(ctx: click.Context, directory: str | None, config_path: str | None) -> N
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script."""
+    _mend_streams()
     sys.exit(run(arguments))
+
+
+def _mend_streams() -> None:
+    """Streams that are closed lead nowhere; characters that an encoding cannot hold are spelled out."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - open as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -80,7 +103,7 @@ def run(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         print("turnlog: interrupted", file=sys.stderr)
@@ -92,8 +115,30 @@ def run(arguments: list[str] | None = None) -> int:
         code = _exit_code(error)
         if code is None:
             raise
-        print(f"turnlog: {error}", file=sys.stderr)
+        from turnlog.cli.app import say  # not for --help
+
+        say(_sentence(error))
         return code
+
+
+def _show(error: click.ClickException) -> None:
+    """One sentence, as of every other error; only a group without a command shows its help."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        error.show()
+        return
+    hint = f" (see `{context.command_path} --help`)" if context else ""
+    from turnlog.cli.app import say  # not for --help
+
+    message = error.format_message().rstrip(".")
+    say(f"{message[:1].lower()}{message[1:]}{hint}")
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; the system's own errors without their number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _exit_code(error: Exception) -> int | None:

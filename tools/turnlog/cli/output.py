@@ -53,8 +53,16 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%SZ")
-    text = str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return one_line(str(value))
+
+
+def one_line(text: str) -> str:
+    """Text that a terminal prints as it is: no line breaks, and nothing that moves its cursor or changes colours."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _stand_in(c) for c in text)
+
+
+def _stand_in(character: str) -> str:
+    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 def _width(text: str) -> int:
@@ -67,7 +75,9 @@ def _draw(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, header_style="bold", box=None, pad_edge=False)
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for title in columns:
+        table.add_column(title, overflow="fold")  # a turn's id is there to be copied
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

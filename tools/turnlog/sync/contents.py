@@ -5,12 +5,15 @@ from collections.abc import Iterator
 
 from eventlog import Entry, EventLog, TurnRecorded
 from projections import Index
-from turnlog.errors import TurnlogError
-from turnlog.sinks.base import OutgoingTurn
+from turnlog.sinks.base import OutgoingTurn, Refused
 
 _CACHE_BYTES = 8 * 1024 * 1024  # of lines; decoded they take a few times as much
 _AHEAD = 2048
 """So many events are read on for before it is cheaper to look the place up anew."""
+
+
+Item = OutgoingTurn | Refused
+"""A turn that can be sent, or why it cannot: its line is damaged, or holds what this version does not understand."""
 
 
 class Contents:
@@ -24,12 +27,13 @@ class Contents:
         self._ahead: Iterator[Entry] = iter(())
         self._position: int | None = None  # of `_ahead`; None when it has ended
 
-    def turn(self, seq: int) -> OutgoingTurn:
-        """The turn recorded at `seq`. Raises TurnlogError if its line is damaged or no turn."""
+    def item(self, seq: int) -> Item:
+        """The turn recorded at `seq`."""
         entry = self._entry(seq)
         event = entry.event if entry else None
         if entry is None or not isinstance(event, TurnRecorded):
-            raise TurnlogError(f"the turn at seq {seq} cannot be read from the log; `turnlog verify` tells more")
+            unreadable = f"the turn at seq {seq} cannot be read from the log; `turnlog verify` tells more"
+            return Refused("rejected", unreadable, alone=True)
         return OutgoingTurn(seq, entry.at, event, self._index.place(seq), len(entry.line))
 
     def _entry(self, seq: int) -> Entry | None:
@@ -47,6 +51,8 @@ class Contents:
         return None
 
     def _keep(self, entry: Entry) -> None:
+        if entry.seq in self._kept:
+            return
         self._kept[entry.seq] = entry
         self._kept_bytes += len(entry.line)
         while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from eventlog import Event, EventLog, RetryRequested, TurnRef, TurnSkipped
-from projections import DELIVERY, RetryPolicy, replay
+from projections import Delivery, RetryPolicy
 from projections.delivery import DEAD, DELIVERED, PENDING, RETRYING, SKIPPED
 from turnlog.sync.listing import Filter, TurnAtSink, list_turns
 
@@ -16,16 +16,14 @@ RETRY_BY_FILTER = (RETRYING, DEAD)
 SKIP = (PENDING, RETRYING, DEAD)
 
 
-def choose_retries(log: EventLog, chosen: Filter, *, policy: RetryPolicy) -> list[TurnAtSink]:
+def choose_retries(log: EventLog, state: Delivery, chosen: Filter, *, policy: RetryPolicy) -> list[TurnAtSink]:
     """The turns that a retry would take; finished ones only if they are named or their state is."""
-    (state,) = replay(log, DELIVERY)
     states = RETRY_BY_NAME if chosen.turns or chosen.state else RETRY_BY_FILTER
     return list(list_turns(log, state, chosen, policy=policy, states=states))
 
 
-def choose_skips(log: EventLog, chosen: Filter, *, policy: RetryPolicy) -> list[TurnAtSink]:
+def choose_skips(log: EventLog, state: Delivery, chosen: Filter, *, policy: RetryPolicy) -> list[TurnAtSink]:
     """The turns that a skip would take."""
-    (state,) = replay(log, DELIVERY)
     return list(list_turns(log, state, chosen, policy=policy, states=SKIP))
 
 

@@ -5,21 +5,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from eventlog import Event, EventLog, SinkPaused, SinkResumed, SyncAttempted, SyncFailed, SyncSucceeded
-from projections import DELIVERY, Delivery, Index, Live, RetryPolicy, SinkState, is_counted, is_open
+from projections import DELIVERY, Delivery, Index, Live, RetryPolicy, SinkState, Try, is_counted
 from turnlog.clock import Clock
 from turnlog.recorder import INDEX_NAME
-from turnlog.sinks.base import Delivered, FindingSink, Outcome, OutgoingTurn, Refused, Sink
-from turnlog.sync.contents import Contents
+from turnlog.sinks.base import Delivered, Outcome, Sink
+from turnlog.sync.contents import Contents, Item
 from turnlog.sync.lease import worker_name
 from turnlog.sync.outcomes import DEATHS_MAX, Answered, after_doubt, pause_after, to_events
 from turnlog.sync.planner import Request, plan
+from turnlog.sync.sending import check, send, settle, size
 
 OPERATOR = "operator"
 """The kind of a pause that only the operator ends."""
+
+_DIED = "the worker died before it knew the outcome"
 
 
 class SyncCounts(Struct):
@@ -70,6 +72,8 @@ class SinkEngine:
 
         `stop` ends it after what is in flight. Raises AppendFailed, LogUnavailable.
         """
+        self.counts = SyncCounts()
+        self._flying.clear()  # of a run that was broken off: they are settled as those of a worker that died
         self._catch_up()
         if self._name in self._state.sinks and not self._sink_state.retired:
             self._settle()
@@ -105,31 +109,16 @@ class SinkEngine:
         answered = []
         for attempt, ordinals in sorted(self._sink_state.open_attempts.items()):
             request = tuple(sorted(ordinals))
-            turns = self._load(request)
-            outcomes = [self._settle_turn(turn, o) for turn, o in zip(turns, request, strict=True)]
-            answered.append(self._answered(attempt, request, outcomes))
+            deaths = [after_doubt(self._try(o).doubts, _DIED, doubts_max=DEATHS_MAX) for o in request]
+            answered.append(self._answered(attempt, request, settle(self._sink, self._load(request), deaths)))
         self._write_down(answered)
-
-    def _settle_turn(self, turn: OutgoingTurn, ordinal: int) -> Outcome:
-        error = "the worker died before it knew the outcome"
-        doubts = self._sink_state.tries[ordinal].doubts
-        return self._found(turn) or after_doubt(doubts, error, doubts_max=DEATHS_MAX)
-
-    def _found(self, turn: OutgoingTurn) -> Delivered | None:
-        """The sink's word for it that it has a turn, if it can tell and does."""
-        if not isinstance(self._sink, FindingSink):
-            return None
-        found = self._sink.find(turn)
-        return msgspec.structs.replace(found, reconciled=True) if isinstance(found, Delivered) else None
 
     def _probe(self) -> None:
         """Ask a paused sink whether it takes turns again."""
         pause = self._sink_state.pause
-        if pause is None or pause.kind == OPERATOR or is_open(self._sink_state, self._clock.now()):
+        if pause is None or pause.kind == OPERATOR or pause.until is not None:
             return
-        if pause.until is not None:
-            return
-        refused = self._sink.check()
+        refused = check(self._sink)
         if refused is None:
             self._append([SinkResumed(sink=self._name, reason="the check succeeded")])
         elif refused.kind != pause.kind:
@@ -140,34 +129,49 @@ class SinkEngine:
         slots = self._sink.connections - len(self._flying)
         if slots <= 0 or (stop is not None and stop.is_set()):
             return False
-        requests = plan(
+        attempts = self._attempt(slots)
+        for attempt, request in attempts:
+            items = self._load(request)
+            doubtful = {self._state.turns.seqs[o] for o in request if self._try(o).doubtful}
+            self._flying[workers.submit(send, self._sink, items, doubtful)] = (attempt, request)
+        return bool(attempts)
+
+    def _attempt(self, slots: int) -> list[tuple[int, Request]]:
+        """Plan some requests and write the attempts down, durably; their seqs and turns.
+
+        No turn is recorded between the two, so no request holds a turn whose revision is there already. What an
+        operator's decision took away in between is left out.
+        """
+        requests = self._plan(slots)
+        if not requests:
+            return []
+        with self._index.locked():
+            if self._live.catch_up():
+                self._index.refresh()
+                requests = self._plan(slots)
+            events = [
+                SyncAttempted(sink=self._name, turns=self._seqs(request), worker=worker_name()) for request in requests
+            ]
+            attempts = self._log.append_many(events, sync=False)
+        self._log.sync()
+        self._catch_up()
+        self._on_events(events)
+        begun = [
+            (attempt, tuple(ordinal for ordinal in request if self._try(ordinal).attempt == attempt))
+            for attempt, request in zip(attempts, requests, strict=True)
+        ]
+        return [(attempt, request) for attempt, request in begun if request]
+
+    def _plan(self, slots: int) -> list[Request]:
+        return plan(
             self._state,
             self._sink_state,
             now=self._clock.now(),
             policy=self._policy,
             limits=self._sink.limits,
             slots=slots,
-            size_of=lambda ordinal: self._sink.size(self._turn(ordinal)),
+            size_of=lambda ordinal: size(self._sink, self._item(ordinal)),
         )
-        if not requests:
-            return False
-        batches = [self._load(request) for request in requests]
-        attempts = self._append(
-            [SyncAttempted(sink=self._name, turns=self._seqs(request), worker=worker_name()) for request in requests]
-        )
-        for attempt, request, batch in zip(attempts, requests, batches, strict=True):
-            self._flying[workers.submit(self._deliver, batch)] = (attempt, request)
-        return True
-
-    def _deliver(self, batch: Sequence[OutgoingTurn]) -> Sequence[Outcome]:
-        """Send one request; whatever a sink does, there is an outcome for each turn."""
-        try:
-            outcomes = list(self._sink.deliver(batch))
-        except Exception as error:  # noqa: BLE001 - a broken sink must not take the others' deliveries with it
-            return [Refused("failed", f"the sink broke: {type(error).__name__}")] * len(batch)
-        if len(outcomes) != len(batch):
-            return [Refused("failed", f"the sink told {len(outcomes)} outcomes for {len(batch)} turns")] * len(batch)
-        return outcomes
 
     def _receive(self) -> None:
         """Wait for a request to end, and write down all that have."""
@@ -180,11 +184,10 @@ class SinkEngine:
         self._write_down(answered)
 
     def _judge(self, outcome: Outcome, ordinal: int) -> Outcome:
-        """An outcome in doubt, settled by asking the sink; what repeats counts."""
+        """What an outcome means; doubt that repeats counts."""
         if isinstance(outcome, Delivered) or outcome.kind != "in_doubt":
             return outcome
-        doubts = self._sink_state.tries[ordinal].doubts
-        return self._found(self._turn(ordinal)) or after_doubt(doubts, outcome.error, doubts_max=1)
+        return after_doubt(self._try(ordinal).doubts, outcome.error, doubts_max=1)
 
     def _answered(self, attempt: int, request: Request, outcomes: Sequence[Outcome]) -> Answered:
         return Answered(attempt, request, self._seqs(request), tuple(outcomes))
@@ -208,11 +211,15 @@ class SinkEngine:
         elif isinstance(event, SyncFailed) and is_counted(event):
             self.counts.failed += len(event.turns)
 
-    def _turn(self, ordinal: int) -> OutgoingTurn:
-        return self._contents.turn(self._state.turns.seqs[ordinal])
+    def _try(self, ordinal: int) -> Try:
+        """What happened to a turn so far; nothing, if an operator took it away meanwhile."""
+        return self._sink_state.tries.get(ordinal, Try())
 
-    def _load(self, request: Request) -> list[OutgoingTurn]:
-        return [self._turn(ordinal) for ordinal in request]
+    def _item(self, ordinal: int) -> Item:
+        return self._contents.item(self._state.turns.seqs[ordinal])
+
+    def _load(self, request: Request) -> list[Item]:
+        return [self._item(ordinal) for ordinal in request]
 
     def _seqs(self, request: Request) -> tuple[int, ...]:
         return tuple(self._state.turns.seqs[ordinal] for ordinal in request)

@@ -1,6 +1,7 @@
 """One turn's life, told from its events alone."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from msgspec import Struct
 
 from eventlog import Entry, EventLog, TurnHeader, TurnRecorded
 from projections import DELIVERY, STATE_NAMES, Delivery, Failure, RetryPolicy, fold_all, next_attempt_at
+from turnlog.errors import TurnlogError
 
 
 class LifeEvent(Struct, frozen=True):
@@ -47,13 +49,22 @@ def find_turns(log: EventLog, name: str) -> list[int]:
     """The seqs of the turns that a person means: a seq, or a turn id with all its revisions."""
     found = []
     for entry in log.read():
-        if entry.type == "TurnRecorded" and name in (str(entry.seq), entry.view(TurnHeader).turn_id):
+        turn = _header(entry)
+        if turn is not None and name in (str(entry.seq), turn.turn_id):
             found.append(entry.seq)
     return found
 
 
+def _header(entry: Entry) -> TurnHeader | None:
+    """The turn that an entry records; None if it is something else, or no turn by its own rules."""
+    if entry.type == "TurnRecorded":
+        with suppress(msgspec.MsgspecError):
+            return entry.view(TurnHeader)
+    return None
+
+
 def tell_life(log: EventLog, seq: int, *, policy: RetryPolicy) -> Life:
-    """The life of the turn recorded at `seq`, which must be one."""
+    """The life of the turn recorded at `seq`, which must be one. Raises TurnlogError if its line cannot be read."""
     events: list[LifeEvent] = []
     recorded: list[Entry] = []
 
@@ -67,7 +78,8 @@ def tell_life(log: EventLog, seq: int, *, policy: RetryPolicy) -> Life:
 
     (state,) = fold_all(noting(log.read()), DELIVERY)
     turn = recorded[0].event
-    assert isinstance(turn, TurnRecorded)  # noqa: S101 - the caller found it
+    if not isinstance(turn, TurnRecorded):
+        raise TurnlogError(f"the turn at seq {seq} cannot be read from the log; `turnlog verify` tells more")
     sinks = {
         name: _at_sink(state, name, seq, policy, events)
         for name, sink in state.sinks.items()
@@ -78,10 +90,9 @@ def tell_life(log: EventLog, seq: int, *, policy: RetryPolicy) -> Life:
 
 def _about(entry: Entry, seq: int) -> LifeEvent | None:
     """The event if it is about this turn, with what it says of other turns left out."""
-    if entry.type == "TurnRecorded":
-        if entry.view(TurnHeader).supersedes != seq:
+    if header := _header(entry):
+        if header.supersedes != seq:
             return None
-        header = entry.view(TurnHeader)
         return LifeEvent(entry.seq, entry.at, "superseded", {"by": entry.seq, "revision": header.revision})
     fields = msgspec.to_builtins(entry.event)
     turns = fields.get("turns") if isinstance(fields, dict) else None

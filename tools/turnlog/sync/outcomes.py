@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from eventlog import Event, SinkPaused, SyncFailed, SyncSucceeded
-from projections import RetryPolicy, SinkState, decide
+from projections import RetryPolicy, SinkState, Try, decide
 from turnlog.sinks.base import Delivered, Outcome, Refused
 
 SINK_KINDS = ("unavailable", "unauthorized", "throttled")
@@ -16,6 +16,9 @@ SINK_KINDS = ("unavailable", "unauthorized", "throttled")
 
 THROTTLED_SECONDS = 5.0
 """How long a sink that asks for patience without saying how much gets."""
+
+THROTTLED_SECONDS_MIN, THROTTLED_SECONDS_MAX = 1.0, 86_400.0
+"""It gets no less than this, or a run would not end, and no more."""
 
 DEATHS_MAX = 2
 """So often may a worker die over a turn before the turn is suspected."""
@@ -74,7 +77,7 @@ def _verdict(outcome: Refused, ordinal: int, answered: Answered, sink: SinkState
         outcome.kind,
         alone=outcome.alone or turns == 1,
         turns=turns,
-        attempts=sink.tries[ordinal].attempts,
+        attempts=sink.tries.get(ordinal, Try()).attempts,  # an operator may have taken it away meanwhile
     )
     # Throttling is waited for by the sink's pause; a turn that had to wait too would hold up its lane afterwards.
     retry_after = None if outcome.kind in SINK_KINDS else outcome.retry_after
@@ -97,7 +100,7 @@ def pause_after(outcomes: Sequence[Outcome], sink: SinkState, now: datetime) -> 
     until = None
     if refusal.kind == "throttled":
         wait = THROTTLED_SECONDS if refusal.retry_after is None else refusal.retry_after
-        until = now + timedelta(seconds=wait)
+        until = now + timedelta(seconds=min(max(wait, THROTTLED_SECONDS_MIN), THROTTLED_SECONDS_MAX))
     return SinkPaused(sink=sink.name, kind=refusal.kind, reason=refusal.error, until=until)
 
 

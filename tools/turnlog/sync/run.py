@@ -1,15 +1,17 @@
 """One run over all sinks: each under its lease, side by side."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 from msgspec import Struct, field
 
-from eventlog import Event, EventLog
-from projections import DELIVERY, Index, replay
+from eventlog import Event, EventLog, SinkEnrolled
+from eventlog.codec import decode_line, encode_line
+from projections import DELIVERY, Delivery, Index, SinkState, replay
+from projections.delivery import DEAD, OPEN
 from turnlog.clock import Clock, SystemClock
 from turnlog.config import Config, SinkConfig
 from turnlog.convert import nearest
@@ -22,6 +24,7 @@ from turnlog.sync.engine import SinkEngine, SyncCounts
 from turnlog.sync.enrolment import enrol_sinks
 from turnlog.sync.lease import lease
 from turnlog.sync.planner import plan
+from turnlog.sync.sending import size
 
 OnEvents = Callable[[Sequence[Event]], None]
 
@@ -67,9 +70,10 @@ def sync_once(
                 return error
 
         with ThreadPoolExecutor(max(1, len(chosen))) as workers:
-            for outcome in workers.map(work, chosen):
-                _add(result, outcome)
-        _note_what_is_left(result, recorder.log, config)
+            outcomes = dict(zip((sink.name for sink in chosen), workers.map(work, chosen), strict=True))
+        for outcome in outcomes.values():
+            _add(result, outcome)
+        _note_what_is_left(result, recorder.log, config, outcomes, names)
     return result
 
 
@@ -89,20 +93,20 @@ def _sync_sink(
 
 def plan_all(directory: Path, config: Config, names: Sequence[str] = ()) -> list[PlannedRequest]:
     """The requests that `sync_once` would begin with, without touching anything."""
+    sinks = _choose(config, names)
     log = EventLog.open(directory, read_only=True)
     (state,) = replay(log, DELIVERY)
+    _enrol_in(state, config.sinks)
     index = Index(log, None)
     index.refresh()
     contents = Contents(log, index)
     requests = []
-    for chosen in _choose(config, names):
-        known = state.sinks.get(chosen.name)
-        if known is None:
-            continue
+    for chosen in sinks:
+        known = state.sinks[chosen.name]
         with closing(open_sink(config, chosen)) as sink:
 
             def size_of(ordinal: int, sink: Sink = sink) -> int:
-                return sink.size(contents.turn(state.turns.seqs[ordinal]))
+                return size(sink, contents.item(state.turns.seqs[ordinal]))
 
             planned = plan(
                 state,
@@ -115,6 +119,17 @@ def plan_all(directory: Path, config: Config, names: Sequence[str] = ()) -> list
             )
         requests += [PlannedRequest(chosen.name, tuple(state.turns.seqs[o] for o in turns)) for turns in planned]
     return requests
+
+
+def _enrol_in(state: Delivery, sinks: Sequence[SinkConfig]) -> None:
+    """Enrol new sinks in the state alone, as `enrol_sinks` would in the log."""
+    now = state.last_seq + 1
+    for sink in sinks:
+        if sink.name not in state.sinks:
+            event = SinkEnrolled(sink=sink.name, kind=sink.type, since_seq=1 if sink.backfill else now)
+            entry = decode_line(encode_line(event, seq=state.last_seq + 1, at=SystemClock().now())[:-1])
+            assert entry is not None  # noqa: S101 - it was just encoded
+            DELIVERY.apply(state, entry)
 
 
 def _choose(config: Config, names: Sequence[str]) -> list[SinkConfig]:
@@ -134,21 +149,36 @@ def _add(result: SyncResult, outcome: SyncCounts | TurnlogError) -> None:
         setattr(result.counts, name, getattr(result.counts, name) + getattr(outcome, name))
 
 
-def _note_what_is_left(result: SyncResult, log: EventLog, config: Config) -> None:
-    """Say why something is left, and end 1 if it is; also what earlier runs left dead."""
+def _note_what_is_left(
+    result: SyncResult,
+    log: EventLog,
+    config: Config,
+    outcomes: Mapping[str, SyncCounts | TurnlogError],
+    names: Sequence[str],
+) -> None:
+    """Count what is left at every sink (or those named), say why, and end 1 if it is; also what is dead."""
     (state,) = replay(log, DELIVERY)
-    if not config.sinks:
-        result.problems.append("no sink is configured, so nothing was delivered; see README.md, Configuration")
+    result.counts.pending = 0
     for sink in state.sinks.values():
-        if sink.retired:
+        if sink.retired or (names and sink.name not in names):
             continue
-        totals = sink.totals()
-        open_turns = totals["pending"] + totals["attempting"] + totals["retrying"]
-        if sink.pause is not None:
-            result.problems.append(f"the sink {sink.name!r} is paused ({sink.pause.kind}): {sink.pause.reason}")
-        if totals["dead"]:
-            result.problems.append(
-                f"{totals['dead']} turns are dead at {sink.name!r}; see `turnlog pending --state dead`"
-            )
-        if open_turns or totals["dead"]:
+        left, dead = sum(sink.counts[code] for code in OPEN), sink.counts[DEAD]
+        result.counts.pending += left
+        result.problems += _reasons(sink, left, dead, outcomes.get(sink.name))
+        if left or dead:
             result.exit_code = max(result.exit_code, 1)
+    if not config.sinks and not result.problems:
+        result.problems.append("no sink is configured, so nothing was delivered; see README.md, Configuration")
+
+
+def _reasons(sink: SinkState, left: int, dead: int, outcome: SyncCounts | TurnlogError | None) -> Iterator[str]:
+    """Why turns are not at a sink, where the run did not say so already."""
+    if outcome is None and left:
+        yield (
+            f"turns that wait for the sink {sink.name!r}, which is not configured: {left}; configure it again, or give "
+            f"it up with `turnlog sinks retire {sink.name}`"
+        )
+    if sink.pause is not None and isinstance(outcome, SyncCounts):
+        yield f"the sink {sink.name!r} is paused ({sink.pause.kind}): {sink.pause.reason}"
+    if dead:
+        yield f"turns that are dead at {sink.name!r}: {dead}; see `turnlog pending --state dead`"

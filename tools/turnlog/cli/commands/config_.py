@@ -2,11 +2,12 @@
 
 import click
 
-from turnlog.cli.app import App, json_option, pass_app
+from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.output import print_json
 from turnlog.config import Config
 from turnlog.errors import ConfigError
 from turnlog.sinks.registry import open_sink
+from turnlog.text import clean
 
 
 @click.group("config")
@@ -25,9 +26,9 @@ def check(app: App, as_json: bool) -> int:
     problems = _problems(app)
     path = app.places.config_path if not problems or "config" in app.__dict__ else None
     if as_json:
-        print_json({"ok": not problems, "path": str(path) if path else None, "problems": problems})
+        print_json({"ok": not problems, "path": path and clean(str(path))[0], "problems": clean(problems)[0]})
     for problem in problems:
-        click.echo(f"turnlog: {problem}", err=True)
+        say(problem)
     if not problems and not as_json:
         _print(app.config)
     return ConfigError.exit_code if problems else 0

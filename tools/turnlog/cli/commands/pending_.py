@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from projections import DELIVERY, replay
-from turnlog.cli.app import App, json_option, pass_app
+from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.filters import filter_options, to_filter
 from turnlog.cli.output import ago, print_json, print_table
 from turnlog.sync.listing import TurnAtSink, list_turns
@@ -23,6 +23,7 @@ def command(app: App, /, as_json: bool, **chosen: Any) -> None:
     """
     log = app.read_log()
     (state,) = replay(log, DELIVERY)
+    app.check_sink(chosen["sink"], state)
     rows = list_turns(log, state, to_filter(**chosen), policy=app.policy)
     if as_json:
         for row in rows:
@@ -30,6 +31,9 @@ def command(app: App, /, as_json: bool, **chosen: Any) -> None:
         return
     now = datetime.now(UTC)
     lines = [_line(row, now) for row in rows]
+    for sink in state.sinks.values():
+        if sink.pause is not None and not sink.retired:
+            say(f"the sink {sink.name!r} is paused ({sink.pause.kind}): {sink.pause.reason}")
     if lines:
         print_table(("seq", "turn", "user", "conversation", "sink", "state", "attempts", "next", "last error"), lines)
     else:

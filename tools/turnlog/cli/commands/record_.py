@@ -10,7 +10,7 @@ import click
 
 from eventlog import TurnRecorded
 from turnlog.cli.app import App, json_option, pass_app, say
-from turnlog.cli.output import print_json
+from turnlog.cli.output import one_line, print_json
 from turnlog.errors import BadTurn
 from turnlog.recorder import Recorded, Recorder, make_turn
 
@@ -68,12 +68,24 @@ def _record_stdin(recorder: Recorder, defaults: dict[str, Any], *, as_json: bool
             except BadTurn as error:
                 bad += 1
                 say(f"line {number} of stdin was not recorded: {error}")
-        bad += _record(recorder, turns, as_json=as_json)
+        for batch in _without_repeats(turns):
+            bad += _record(recorder, batch, as_json=as_json)
     return 2 if bad else 0
 
 
+def _without_repeats(turns: list[tuple[int, TurnRecorded]]) -> Iterator[list[tuple[int, TurnRecorded]]]:
+    """The turns in stretches in which no id comes twice, so that each is recorded or refused as a whole."""
+    stretch: dict[str, tuple[int, TurnRecorded]] = {}
+    for number, turn in turns:
+        if turn.turn_id in stretch:
+            yield list(stretch.values())
+            stretch = {}
+        stretch[turn.turn_id] = (number, turn)
+    yield list(stretch.values())
+
+
 def _record(recorder: Recorder, turns: list[tuple[int, TurnRecorded]], *, as_json: bool) -> int:
-    """Record a batch; returns how many of it were refused."""
+    """Record a batch; if one of it is refused, each alone. Returns how many were refused."""
     try:
         _print(recorder.record_many([turn for _, turn in turns]), as_json=as_json)
         return 0
@@ -98,7 +110,9 @@ def _batches() -> Iterator[list[bytes]]:
 def _parse(line: bytes, defaults: dict[str, Any]) -> TurnRecorded:
     try:
         said = json.loads(line)  # not msgspec: it refuses lone surrogates, which people's files have
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise BadTurn("it is nested too deeply") from error
+    except ValueError as error:
         raise BadTurn(f"it is no JSON ({error})") from error
     if not isinstance(said, dict):
         raise BadTurn(f"a turn is a JSON object with messages, not {type(said).__name__}")
@@ -110,5 +124,5 @@ def _print(results: list[Recorded], *, as_json: bool) -> None:
         if as_json:
             print_json(result)
         else:
-            print(f"{result.seq} {result.turn_id}{'' if result.new else ' (already recorded)'}")
+            print(f"{result.seq} {one_line(result.turn_id)}{'' if result.new else ' (already recorded)'}")
     sys.stdout.flush()

@@ -17,9 +17,9 @@ class _Until(click.ParamType[int | datetime]):
     name = "SEQ|TIME"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int | datetime:
-        if value.isdecimal():
-            return int(value)
         try:
+            if value.isdecimal():
+                return int(value)
             return as_utc(datetime.fromisoformat(value))
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is neither a seq nor a time such as 2026-11-20T10:00:00Z", param, ctx)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from turnlog.cli.app import App, json_option, pass_app
-from turnlog.cli.output import ago, print_json, print_table
+from turnlog.cli.output import ago, one_line, print_json, print_table
 from turnlog.errors import WrongUsage
 from turnlog.sync.life import AtSink, Life, LifeEvent, find_turns, tell_life
 
@@ -16,9 +16,10 @@ from turnlog.sync.life import AtSink, Life, LifeEvent, find_turns, tell_life
 @json_option
 @pass_app
 def command(app: App, turn: str, as_json: bool) -> None:
-    """Tell one turn's life at every sink: recorded, attempts, errors, receipts.
+    """Tell one turn's life at every sink.
 
-    TURN is a seq or a turn id; of a turn with several revisions each is told.
+    When it was recorded, attempts, errors, receipts. TURN is a seq or a turn id; of a turn with several revisions each
+    is told.
     """
     log = app.read_log()
     seqs = find_turns(log, turn)
@@ -34,17 +35,21 @@ def command(app: App, turn: str, as_json: bool) -> None:
 
 def _print(life: Life) -> None:
     turn, now = life.turn, datetime.now(UTC)
-    click.echo(f"turn {life.turn_id}, revision {life.revision}, seq {life.seq}, recorded {ago(life.recorded_at, now)}")
-    click.echo(f"source {turn.source}, user {turn.user}, conversation {turn.conversation}")
+    _tell(f"turn {life.turn_id}, revision {life.revision}, seq {life.seq}, recorded {ago(life.recorded_at, now)}")
+    _tell(f"source {turn.source}, user {turn.user}, conversation {turn.conversation}")
     for message in turn.messages:
         text = " ".join(message.content.split())
-        click.echo(f"  {message.role}: {text[:200]}{'...' if len(text) > 200 else ''}")
+        _tell(f"  {message.role}: {text[:200]}{'...' if len(text) > 200 else ''}")
     if turn.delivered_to:
-        click.echo(f"delivered before it was recorded: {', '.join(turn.delivered_to)}")
+        _tell(f"delivered before it was recorded: {', '.join(turn.delivered_to)}")
     for name, sink in life.sinks.items():
-        click.echo(f"at {name}: {_where(sink, now)}")
+        _tell(f"at {name}: {_where(sink, now)}")
     if life.events:
         print_table(("seq", "at", "event", "detail"), [(e.seq, e.at, e.type, _detail(e)) for e in life.events])
+
+
+def _tell(text: str) -> None:
+    click.echo(one_line(text))
 
 
 def _where(sink: AtSink, now: datetime) -> str:

@@ -8,7 +8,6 @@ from eventlog import Event, SinkPaused, SinkResumed, SinkRetired
 from projections import DELIVERY, replay
 from turnlog.cli.app import App, json_option, pass_app
 from turnlog.cli.output import ago, duration, print_json, print_table
-from turnlog.convert import nearest
 from turnlog.errors import WrongUsage
 from turnlog.sync.engine import OPERATOR
 from turnlog.sync.health import SinkHealth, sink_health
@@ -76,10 +75,9 @@ def retire(app: App, name: str, reason: str) -> None:
 
 def _decide(app: App, name: str, event: Event, done: str) -> None:
     (state,) = replay(app.read_log(), DELIVERY)
-    known = [sink.name for sink in state.sinks.values() if not sink.retired]
-    configured = [sink.name for sink in app.config_or_defaults.sinks]
-    if name not in known and name not in configured:
-        raise WrongUsage(f"no sink {name!r} is enrolled{nearest(name, known)}")
+    app.check_sink(name, state)
+    if name in state.sinks and state.sinks[name].retired:
+        raise WrongUsage(f"the sink {name!r} is retired, which is for good; configure a sink of another name")
     with app.recorder() as recorder:
         recorder.log.append(event)
     click.echo(f"{name} is {done}", err=True)

@@ -13,7 +13,10 @@ _HOURS_SHOWN = 24
 @json_option
 @pass_app
 def command(app: App, as_json: bool) -> None:
-    """Count turns, requests and failures, by sink, source and hour (UTC)."""
+    """Count turns, requests and failures.
+
+    By sink, by source, and by the hour (UTC) in which turns were recorded.
+    """
     statistics, delivery = replay(app.read_log(), STATISTICS, DELIVERY)
     sinks = {
         name: {**sink.totals(), **_counts(statistics.sinks.get(name, SinkCounts()))}

@@ -8,6 +8,7 @@ import msgspec
 
 from eventlog import Entry, EventLog, TurnHeader
 from turnlog.cli.app import App, json_option, pass_app
+from turnlog.cli.output import one_line
 
 
 @click.command("tail")
@@ -26,7 +27,7 @@ def command(app: App, lines: int, follow: bool, as_json: bool) -> None:
         if as_json:
             sys.stdout.buffer.write(entry.line + b"\n")
         else:
-            click.echo(f"{entry.seq:>8}  {entry.at:%Y-%m-%d %H:%M:%S}Z  {entry.type:<16}  {_summary(entry)}")
+            click.echo(f"{entry.seq:>8}  {entry.at:%Y-%m-%d %H:%M:%S}Z  {entry.type:<16}  {one_line(_summary(entry))}")
         sys.stdout.flush()
 
 

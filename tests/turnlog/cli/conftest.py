@@ -1,0 +1,56 @@
+"""Every test of the command line gets an environment of its own, and a folder for its log that does not exist yet."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .support import Answering, Cli, Receiver, answering
+
+_OURS = ("TURNLOG_DIR", "TURNLOG_CONFIG", "USER_ID", "NO_COLOR", "COLUMNS", "TEAM_TOKEN", "PYTHONIOENCODING")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the user's configuration, nor a proxy; what it starts inherits that."""
+    for name in (*_OURS, "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """The command line on a log that is not there yet."""
+    return Cli(tmp_path / "data")
+
+
+@pytest.fixture
+def new_receiver(tmp_path: Path) -> Iterator[Callable[[], Receiver]]:
+    """Makes receivers with empty stores; they are killed at the end."""
+    made: list[Receiver] = []
+
+    def make() -> Receiver:
+        folder = tmp_path / f"receiver-{len(made)}"
+        folder.mkdir()
+        made.append(Receiver(folder))
+        return made[-1]
+
+    yield make
+    for receiver in made:
+        receiver.kill()
+
+
+@pytest.fixture
+def receiver(new_receiver: Callable[[], Receiver]) -> Receiver:
+    """A receiver that runs."""
+    receiver = new_receiver()
+    receiver.start()
+    return receiver
+
+
+@pytest.fixture
+def server() -> Iterator[Answering]:
+    """A server that answers as the test tells it."""
+    with answering() as running:
+        yield running

@@ -1,0 +1,83 @@
+"""`turnlog replay --until`: the past, from the log alone."""
+
+from datetime import timedelta, timezone
+
+import pytest
+
+from .support import Cli, memory_sink
+
+
+@pytest.fixture
+def told(cli: Cli) -> Cli:
+    """A log of seven events: two turns, delivered one after the other."""
+    cli.configure(memory_sink())
+    for text in "ab":
+        cli.record(text)
+        cli.ok("sync", "--once")
+    return cli
+
+
+STATES_BY_SEQ = {
+    0: None,
+    1: None,
+    2: {},
+    3: {"pending": 1},
+    4: {"attempting": 1},
+    5: {"delivered": 1},
+    6: {"delivered": 1, "pending": 1},
+    7: {"delivered": 1, "attempting": 1},
+    8: {"delivered": 2},
+    9: {"delivered": 2},
+    10**30: {"delivered": 2},
+}
+
+
+def until(cli: Cli, value: str) -> tuple[int, dict[str, int] | None]:
+    """The last seq and the states that are not empty; None where the sink is not known yet."""
+    replayed = cli.ok("replay", "--json", "--until", value).object
+    sink = replayed["sinks"].get("mem")
+    return replayed["last_seq"], None if sink is None else {state: count for state, count in sink.items() if count}
+
+
+@pytest.mark.parametrize("seq", STATES_BY_SEQ)
+def test_a_seq_shows_the_state_right_after_it(told: Cli, seq: int) -> None:
+    """Every prefix has its state; a seq that is not there yet shows the present."""
+    assert until(told, str(seq)) == (min(seq, 8), STATES_BY_SEQ[seq])
+
+
+def test_a_time_shows_the_state_at_that_time(told: Cli) -> None:
+    """Inclusive; in UTC, with an offset, or without, which is UTC."""
+    far = timezone(timedelta(hours=-9, minutes=-30))
+    for entry in told.log().read():
+        for text in (
+            f"{entry.at:%Y-%m-%dT%H:%M:%S.%fZ}",
+            f"{entry.at:%Y-%m-%d %H:%M:%S.%f}",
+            entry.at.astimezone(far).isoformat(),
+        ):
+            assert until(told, text) == (entry.seq, STATES_BY_SEQ[entry.seq]), text
+        just_before = (entry.at - timedelta(microseconds=1)).isoformat()
+        assert until(told, just_before) == (entry.seq - 1, STATES_BY_SEQ[entry.seq - 1])
+
+
+def test_a_day_is_its_beginning(told: Cli) -> None:
+    """2000-01-01 is before everything, and tomorrow after it."""
+    assert until(told, "2000-01-01") == (0, None)
+    tomorrow = next(told.log().read()).at + timedelta(days=1)
+    assert until(told, tomorrow.date().isoformat())[0] == 8
+
+
+@pytest.mark.parametrize(
+    "value", ["", "x", "-1", "1.5", "now", "2026-13-01", "0001-01-01T00:00:00+12:00", "9999-12-31T23:00:00-12:00", "9" * 5000]
+)
+def test_what_is_neither_is_refused(told: Cli, value: str) -> None:
+    """One sentence, exit code 2."""
+    sentence = told.refused(2, "replay", "--until", value)
+    assert sentence.startswith(f"invalid value for '--until': {value!r} is neither a seq nor a time such as 2026-11-20T")
+
+
+def test_people_get_a_table(told: Cli) -> None:
+    """The same numbers."""
+    counts, titles, row = told.ok("replay", "--until", "6").out.splitlines()
+    assert counts == "6 events, 2 turns, last seq 6"
+    assert titles.split() == ["sink", "pending", "attempting", "retrying", "delivered", "dead", "skipped", "superseded"]
+    assert row.split() == ["mem", "1", "0", "0", "1", "0", "0", "0"]

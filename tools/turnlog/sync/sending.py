@@ -1,0 +1,137 @@
+"""One request, and one sound outcome for each of its turns, whatever the sink does.
+
+A sink may have a bug: an exception, an outcome too few, a kind that nobody knows. None of it may take the engine and
+the other turns' deliveries with it, so it is an outcome here: the request failed.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from eventlog import FAILURE_KINDS
+from turnlog.sinks.base import Delivered, FindingSink, Outcome, OutgoingTurn, Refused, Sink, Unknown
+from turnlog.sync.contents import Item
+from turnlog.text import clean
+
+
+def send(sink: Sink, items: Sequence[Item], doubtful: Collection[int]) -> list[Outcome]:
+    """Send the turns among `items` in one request; the outcome of each item, in their order.
+
+    `doubtful` are the seqs of turns that the sink may have already. Where sending again would duplicate and the sink
+    can tell, it is asked for them first. What it leaves in doubt now is asked for at once.
+    """
+    decided: dict[int, Outcome] = {i: item for i, item in enumerate(items) if isinstance(item, Refused)}
+    turns = {i: item for i, item in enumerate(items) if isinstance(item, OutgoingTurn)}
+    if not sink.idempotent:
+        decided |= _ask_first(sink, turns, doubtful)
+    rest = {i: turn for i, turn in turns.items() if i not in decided}
+    if rest:
+        decided |= zip(rest, _deliver(sink, list(rest.values())), strict=True)
+    decided |= _found(sink, {i: turn for i, turn in rest.items() if _is_in_doubt(decided[i])})
+    return [decided[i] for i in range(len(items))]
+
+
+def settle(sink: Sink, items: Sequence[Item], otherwise: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes of a request whose worker died: what the sink has, and `otherwise` for what it has not."""
+    turns = {i: item for i, item in enumerate(items) if isinstance(item, OutgoingTurn)}
+    decided: dict[int, Outcome] = {i: item for i, item in enumerate(items) if isinstance(item, Refused)}
+    decided |= _found(sink, turns)
+    return [decided.get(i, outcome) for i, outcome in enumerate(otherwise)]
+
+
+def check(sink: Sink) -> Refused | None:
+    """Whether the sink takes turns; None if it does."""
+    try:
+        refused = sink.check()
+        return None if refused is None else _sound_refusal(refused)
+    except Exception as error:  # noqa: BLE001 - see the module
+        return Refused("unavailable", f"the sink's check broke: {type(error).__name__}")
+
+
+def size(sink: Sink, item: Item) -> int:
+    """How many bytes a turn adds to a request, or a little more."""
+    if isinstance(item, Refused):
+        return 0
+    try:
+        return int(sink.size(item))
+    except Exception:  # noqa: BLE001 - see the module; sending it will show what is wrong
+        return item.line_bytes
+
+
+def _ask_first(sink: Sink, turns: Mapping[int, OutgoingTurn], doubtful: Collection[int]) -> dict[int, Outcome]:
+    """The turns that the sink says it has. If it cannot tell just now, nothing of the request may be sent."""
+    answers = _ask(sink, {i: turn for i, turn in turns.items() if turn.seq in doubtful})
+    decided = _delivered(answers)
+    if any(isinstance(answer, Unknown) for answer in answers.values()):
+        refused = check(sink) or Refused("failed", "the sink cannot tell whether it has the turn already")
+        return {i: decided.get(i, refused) for i in turns}
+    return decided
+
+
+def _is_in_doubt(outcome: Outcome) -> bool:
+    return isinstance(outcome, Refused) and outcome.kind == "in_doubt"
+
+
+def _found(sink: Sink, turns: Mapping[int, OutgoingTurn]) -> dict[int, Outcome]:
+    return _delivered(_ask(sink, turns))
+
+
+def _delivered(answers: Mapping[int, Delivered | Unknown | None]) -> dict[int, Outcome]:
+    return {
+        i: msgspec.structs.replace(_sound_delivery(answer), reconciled=True)
+        for i, answer in answers.items()
+        if isinstance(answer, Delivered)
+    }
+
+
+def _ask(sink: Sink, turns: Mapping[int, OutgoingTurn]) -> dict[int, Delivered | Unknown | None]:
+    """What the sink says of some turns, if it can tell; once it cannot, it is not asked about the rest."""
+    answers: dict[int, Delivered | Unknown | None] = {}
+    if isinstance(sink, FindingSink):
+        for i, turn in turns.items():
+            try:
+                answers[i] = sink.find(turn)
+            except Exception as error:  # noqa: BLE001 - see the module
+                answers[i] = Unknown(type(error).__name__)
+            if isinstance(answers[i], Unknown):
+                break
+    return answers
+
+
+def _deliver(sink: Sink, turns: Sequence[OutgoingTurn]) -> list[Outcome]:
+    try:
+        outcomes = list(sink.deliver(turns))
+    except Exception as error:  # noqa: BLE001 - see the module
+        return [Refused("failed", f"the sink broke: {type(error).__name__}")] * len(turns)
+    if len(outcomes) != len(turns):
+        return [Refused("failed", f"the sink told {len(outcomes)} outcomes for {len(turns)} turns")] * len(turns)
+    return [_sound(outcome) for outcome in outcomes]
+
+
+def _sound(outcome: object) -> Outcome:
+    """An outcome that can be written down."""
+    if isinstance(outcome, Delivered):
+        return _sound_delivery(outcome)
+    if isinstance(outcome, Refused):
+        return _sound_refusal(outcome)
+    return Refused("failed", f"the sink broke: a {type(outcome).__name__} is no outcome")
+
+
+def _sound_delivery(outcome: Delivered) -> Delivered:
+    try:
+        receipt: Any = msgspec.json.decode(msgspec.json.encode(clean(outcome.receipt)[0]))
+    except (TypeError, ValueError, RecursionError):  # the turn is delivered all the same
+        receipt = None
+    return Delivered(receipt)
+
+
+def _sound_refusal(outcome: Refused) -> Refused:
+    try:
+        cleaned = msgspec.structs.replace(outcome, error=clean(outcome.error)[0])
+        sound = msgspec.json.decode(msgspec.json.encode(cleaned), type=Refused)
+    except (TypeError, ValueError, RecursionError) as error:
+        return Refused("failed", f"the sink broke: a refusal that cannot be written down ({type(error).__name__})")
+    if sound.kind not in FAILURE_KINDS:
+        return Refused("failed", f"the sink broke: there is no kind of failure {sound.kind!r}")
+    return sound
