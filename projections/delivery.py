@@ -271,9 +271,9 @@ def _sync_succeeded(state: Delivery, entry: Entry) -> None:
             continue
         _close_attempt(sink, event.attempt, ordinal)
         sink.finish(ordinal, DELIVERED, state.turns.lane_id(ordinal))
-    sink.last_success_at = entry.at
-    if sink.pause and sink.pause.until and sink.pause.until <= entry.at:  # it ended by itself
-        sink.pause = None
+        sink.last_success_at = entry.at
+        if sink.pause and sink.pause.until and sink.pause.until <= entry.at:  # it ended by itself
+            sink.pause = None
 
 
 def _sync_failed(state: Delivery, entry: Entry) -> None:

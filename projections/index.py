@@ -94,7 +94,7 @@ def message_names(turn: TurnRecorded) -> list[str]:
     """How each message is named within its turn: by its id, or by its position (`#0`) if that is not its alone."""
     ids = Counter(message.id for message in turn.messages)
     return [
-        message.id if message.id and ids[message.id] == 1 else f"#{position}"
+        message.id if message.id and ids[message.id] == 1 and not message.id.startswith("#") else f"#{position}"
         for position, message in enumerate(turn.messages)
     ]
 

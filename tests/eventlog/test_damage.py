@@ -1,5 +1,6 @@
 """Damage: bits that flipped in lines that were acknowledged."""
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,34 @@ def test_damage_is_told_with_its_place(tmp_path: Path) -> None:
     assert [seq for seq, _ in contents(tmp_path)] == [1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
 
 
+def test_a_closed_tail_excuses_nothing_else(tmp_path: Path) -> None:
+    """Damage before a torn tail that was closed is still told, in its segment and in the one before."""
+    fill(tmp_path, EVENTS, segment_bytes=330)
+    files = snapshot(tmp_path)
+    for name, data in files.items():
+        damaged = data.replace(b'"sink":"s', b'"sink":"x', 1)
+        restore(tmp_path, {**files, name: damaged})
+        with (tmp_path / "log" / max(files)).open("ab") as file:
+            file.write(b'{"crc":"torn')
+        fill(tmp_path, [note(9)], segment_bytes=1 << 20)
+        assert [(problem.kind, problem.segment) for problem in verify(tmp_path).problems][:1] == [("checksum", name)]
+        assert "TornTailClosed" in {type(event).__name__ for _, event in contents(tmp_path)}
+
+
+def test_only_what_would_be_read_is_told(tmp_path: Path) -> None:
+    """Reading behind a damaged line says nothing of it; reading from it on does."""
+    fill(tmp_path, [note(number) for number in range(6)])
+    (name, data), *_ = snapshot(tmp_path).items()
+    restore_one(tmp_path, name, data.replace(b'"s3"', b'"s4"'))  # seq 5
+    log = EventLog.open(tmp_path, read_only=True)
+    for gt, told in ((0, [5]), (4, [5]), (5, []), (6, [])):
+        problems: list[Problem] = []
+        assert [entry.seq for entry in log.read(gt=gt, problems=problems)] == [
+            seq for seq in range(1, 8) if seq > gt and seq != 5
+        ]
+        assert [problem.seq for problem in problems] == told
+
+
 def test_the_seq_of_a_damaged_last_line_stays_taken(tmp_path: Path) -> None:
     """An acknowledged last line that is damaged keeps its seq, and is never taken for what a crash left."""
     fill(tmp_path, [note(1), note(2, "a b")])
@@ -183,7 +212,7 @@ def test_a_line_copied_into_content_is_content(tmp_path: Path) -> None:
     """A turn about this very log, lines and all, is one event, also when a bit of it flips."""
     fill(tmp_path, [note(1)])
     line = snapshot(tmp_path)[f"{1:020d}.jsonl"].splitlines()[1].decode()
-    about = TurnRecorded(turn_id="t", messages=turn(1, line).messages, meta={"line": line})
+    about = TurnRecorded(turn_id="t", messages=turn(1, line).messages, meta={"line": line, "parsed": json.loads(line)})
     fill(tmp_path, [about, note(2)])
     (name, data), *_ = snapshot(tmp_path).items()
     assert contents(tmp_path)[2:] == [(3, about), (4, note(2))]

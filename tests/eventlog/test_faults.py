@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventlog import AppendFailed, EventLog, LogUnavailable, SegmentOpened
+from eventlog import (
+    AppendFailed,
+    EventLog,
+    EventLogError,
+    InvalidEvent,
+    LogClosed,
+    LogUnavailable,
+    NewerFormat,
+    ReadOnlyLog,
+    SegmentOpened,
+)
 
 from .faults import RefusingFiles
 from .support import (
@@ -374,9 +384,36 @@ def _interrupted(directory: Path, names: set[str], *, at: int) -> int:
     return lines
 
 
-def test_errors_keep_their_fields_when_pickled() -> None:
-    """An error that crossed a process boundary still says what happened, to which file."""
-    cause = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    error = pickle.loads(pickle.dumps(AppendFailed(Path("/x/1.jsonl"), 2, cause)))  # noqa: S301 - our own
-    assert (error.path, error.events, error.cause.errno) == (Path("/x/1.jsonl"), 2, errno.ENOSPC)
-    assert str(error) == "2 events were not recorded in /x/1.jsonl: No space left on device"
+_X, _CAUSE = Path("/x"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            AppendFailed(Path("/x/1"), 2, _CAUSE),
+            "2 events were not recorded in /x/1: No space left on device",
+        ),
+        (AppendFailed(Path("/x/1.jsonl"), 1, OSError("odd")), "1 event was not recorded in /x/1.jsonl: odd"),
+        (
+            AppendFailed(Path("/x"), 0, _CAUSE),
+            "what was appended last to /x may not be on disk: No space left on device",
+        ),
+        (LogUnavailable(Path("/x"), _CAUSE), "the log at /x cannot be used: No space left on device"),
+        (LogClosed(Path("/x")), "the log in /x is closed; open it again to append"),
+        (ReadOnlyLog(Path("/x")), "the log in /x was opened to read; open it without read_only to append"),
+        (
+            NewerFormat(Path("/x"), 3, 1),
+            "/x is written in log format 3, this version reads up to 1; upgrade turnlog to read it",
+        ),
+        (InvalidEvent("no"), "no"),
+    ],
+)
+def test_errors_say_what_happened_also_when_pickled(error: EventLogError, told: str) -> None:
+    """An error is one sentence, and the same one with the same fields after it crossed a process boundary."""
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert str(again) == str(error) == told
+    assert type(again) is type(error)
+    assert {name: str(value) for name, value in vars(again).items()} == {
+        name: str(value) for name, value in vars(error).items()
+    }

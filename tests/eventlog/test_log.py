@@ -140,6 +140,29 @@ def test_reading_tells_no_problems_of_a_whole_log(long_log: Path, gt: int) -> No
     assert problems == []
 
 
+def test_places_are_found_without_reading_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a segment of eight megabytes an event, or the end, is found by reading a small part of it."""
+    with open_log(tmp_path) as log:
+        log.append_many([note(number, "x" * 900) for number in range(8000)])
+    read, pread = 0, os.pread
+
+    def counted(descriptor: int, length: int, offset: int) -> bytes:
+        nonlocal read
+        data = pread(descriptor, length, offset)
+        read += len(data)
+        return data
+
+    monkeypatch.setattr("eventlog.segments.os.pread", counted)
+    for seq in (1, 2, 4000, 7654, 8001):
+        entry = EventLog.open(tmp_path, read_only=True).get(seq)
+        assert entry is not None
+        assert entry.seq == seq
+    found, read = read, 0
+    assert fill(tmp_path, [note(1)]) == [8002]
+    assert found < 5 * 800_000
+    assert read < 100_000
+
+
 def test_reading_gives_what_is_there_now(tmp_path: Path) -> None:
     """A reader that is asked again goes on where it stopped, also after it was closed in between."""
     with open_log(tmp_path, segment_bytes=300) as log:
@@ -259,6 +282,7 @@ def test_open_logs_do_not_pile_up_descriptors(tmp_path: Path) -> None:
     def once() -> None:
         fill(tmp_path, [note(3)])
         next(open_log(tmp_path).read())
+        next(open_log(tmp_path).reader().read())
         with pytest.raises(EventLogError):
             open_log(tmp_path / "newer")
 

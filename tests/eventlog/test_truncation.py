@@ -128,6 +128,7 @@ def test_a_crash_while_a_tail_is_closed(tmp_path: Path) -> None:
     restore(tmp_path, {name: torn})
     fill(tmp_path, [note(9)])
     closed = snapshot(tmp_path)[name]
+    assert kinds(verify(tmp_path).problems) == set()
     assert closed.startswith(torn + CANCEL + b"\n")
     end = closed.index(b"\n", len(torn) + 2) + 1
     for length in range(len(torn), end + 1):
@@ -182,6 +183,34 @@ def test_blocks_that_were_not_written(tmp_path: Path) -> None:
             assert [(gap.offset, gap.missing) for gap in gaps] == [(last, (6,) if torn.endswith(b"\n") else ())]
             assert seq == 7 + torn.endswith(b"\n")
             assert_clean(tmp_path)
+
+
+def test_a_header_torn_and_begun_again_but_not_explained(tmp_path: Path) -> None:
+    """Killed between the second header and the TornTailClosed, a writer leaves a torn tail, which is then named."""
+    fill(tmp_path, [note(1)])
+    (name, data), *_ = snapshot(tmp_path).items()
+    header = lines_of(data)[0]
+    restore(tmp_path, {name: header[:50] + CANCEL + b"\n" + header})
+    report = verify(tmp_path)
+    assert [(problem.kind, problem.offset) for problem in report.problems] == [("torn_tail", 0)]
+    assert report.ok
+    assert [seq for seq, _ in contents(tmp_path)] == [1]
+    assert fill(tmp_path, [note(2)]) == [3]
+    assert contents(tmp_path)[1] == (2, TornTailClosed(segment=name, offset=0, length=51))
+    assert_clean(tmp_path)
+
+
+def test_lost_blocks_that_end_where_a_line_begins(tmp_path: Path) -> None:
+    """A whole line behind NULs that took its newline is lost with them, to readers before and after the mending."""
+    fill(tmp_path, [note(number) for number in range(5)])
+    (name, data), *_ = snapshot(tmp_path).items()
+    last = len(data) - len(lines_of(data)[-1])
+    restore(tmp_path, {name: data[: last - 30] + bytes(30) + data[last:]})
+    assert [seq for seq, _ in contents(tmp_path)] == [1, 2, 3, 4]
+    assert verify(tmp_path).ok
+    fill(tmp_path, [note(9)])
+    assert [type(event).__name__ for _, event in contents(tmp_path)[4:]] == ["TornTailClosed", "SinkResumed"]
+    assert_clean(tmp_path)
 
 
 @pytest.mark.parametrize("before", [3, 2000])

@@ -13,6 +13,7 @@ from pathlib import Path
 from appends import append_cases, unsynced_cases, wait_cases
 from follows import follow_cases, idle_cases
 from lookups import checkpoint_cases, fetch_cases
+from noise import Noise
 from old_way import old_way_cases
 from replays import memory_cases, replay_cases
 from report import Row, as_json, as_table
@@ -52,11 +53,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _measure(bench: Bench, names: Sequence[str]) -> Iterator[Row]:
+    whole = Noise()
     for name in names:
-        begin = time.monotonic()
+        begin, noise = time.monotonic(), Noise()
         say(f"{name} ...")
         yield from CASES[name](bench)
-        say(f"{name}: {time.monotonic() - begin:.0f} s")
+        say(f"{name}: {time.monotonic() - begin:.0f} s{_others(noise)}")
+    say(f"done{_others(whole)}")
+
+
+def _others(noise: Noise) -> str:
+    percent = noise.percent()
+    return "" if percent is None else f"; other work took {percent:.0f} % of the machine"
 
 
 def _parser() -> argparse.ArgumentParser:

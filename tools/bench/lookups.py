@@ -34,5 +34,6 @@ def checkpoint_cases(_bench: Bench) -> Iterator[Row]:
     """How long a start from a checkpoint takes with more and more events behind it."""
     if importlib.util.find_spec("projections.checkpoint") is None:
         say("skipped: there is no projections.checkpoint yet")
-        return
+    else:
+        say("skipped: projections.checkpoint is there, but how it is used was not known when this case was written")
     yield from ()

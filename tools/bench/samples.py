@@ -104,7 +104,7 @@ def _requests(seqs: range) -> Iterator[tuple[int, ...]]:
 
 
 def _attempted(request: tuple[int, ...]) -> SyncAttempted:
-    return SyncAttempted(sink=SINK, turns=request, worker="host-1234")
+    return SyncAttempted(sink=SINK, turns=request, worker="w1")
 
 
 def _succeeded(attempt: int, request: tuple[int, ...]) -> SyncSucceeded:

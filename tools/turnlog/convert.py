@@ -18,7 +18,7 @@ def convert(data: Any, kind: type[T], *, where: str, error: type[TurnlogError]) 
     """
     if not isinstance(data, Mapping):
         raise error(f"{where} must be a table of keys and values, not {type(data).__name__}")
-    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    known = list(kind.__struct_encode_fields__)
     for key in data:
         if key not in known:
             raise error(f"{where}: unknown key {key!r}{nearest(str(key), known)}")

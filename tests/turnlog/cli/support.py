@@ -116,7 +116,11 @@ class Cli:
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Begin a command as a process of its own."""
         return subprocess.Popen(
-            self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+            self.command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
         )
 
     def record(self, *texts: str, **options: str) -> int:

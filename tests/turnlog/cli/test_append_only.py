@@ -10,7 +10,7 @@ def test_no_command_changes_a_line(cli: Cli, server: Answering, tmp_path: Path) 
     """The bytes up to the last line are hashed before and after each command that writes, and each that reads."""
     cli.configure(batch_sink(server.url, more="turns = 1"), memory_sink())
     path = old_file(tmp_path / "old.jsonl", range(30))
-    path.open("a").write("broken\n")
+    path.write_text(path.read_text() + "broken\n")
     cli.record("first", turn_id="t")
     witness = Witness(cli.directory)
     size = witness.look()
@@ -32,7 +32,16 @@ def test_no_command_changes_a_line(cli: Cli, server: Answering, tmp_path: Path) 
         assert cli(*command).code in (0, 1), command
         assert (grown := witness.look()) > size, f"{command} wrote nothing"
         size = grown
-    for command in (("verify",), ("pending",), ("stats",), ("tail",), ("sinks",), ("sources",), ("show", "t"), ("replay",)):
+    for command in (
+        ("verify",),
+        ("pending",),
+        ("stats",),
+        ("tail",),
+        ("sinks",),
+        ("sources",),
+        ("show", "t"),
+        ("replay",),
+    ):
         assert cli(*command).code == 0, command
         assert witness.look() == size, f"{command} wrote something"
     assert cli.ok("verify", "--json").object["ok"]

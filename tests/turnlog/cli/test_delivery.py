@@ -40,9 +40,7 @@ def test_everything_is_delivered_once_and_the_log_alone_knows_it(cli: Cli, recei
     assert cli.ok("replay", "--json").object["sinks"] == replayed["sinks"]
 
 
-def test_with_no_receiver_nothing_is_lost_and_no_turn_is_blamed(
-    cli: Cli, new_receiver: Callable[[], Receiver]
-) -> None:
+def test_with_no_receiver_nothing_is_lost_and_no_turn_is_blamed(cli: Cli, new_receiver: Callable[[], Receiver]) -> None:
     """An outage ends the run soon, with 1; no turn is dead, no attempt counted; when it is over all is delivered."""
     receiver = new_receiver()
     receiver.start()
@@ -51,7 +49,12 @@ def test_with_no_receiver_nothing_is_lost_and_no_turn_is_blamed(
     count = cli("import", "save-data", SAMPLE, "--json").object["recorded"]
     for _ in range(3):
         result = cli.process("sync", "--once", "--json")
-        assert (result.code, result.object["pending"], result.object["failed"], result.object["dead"]) == (1, count, 0, 0)
+        assert (result.code, result.object["pending"], result.object["failed"], result.object["dead"]) == (
+            1,
+            count,
+            0,
+            0,
+        )
         assert result.sentence.startswith(f"the sink 'team' is paused (unavailable): {receiver.url} cannot be reached")
     rows = cli.ok("pending", "--json").objects
     assert {(row["state"], row["attempts"]) for row in rows} == {("pending", 0)}
@@ -80,7 +83,9 @@ def test_a_wrong_token_pauses_the_sink_until_it_is_mended(cli: Cli, receiver: Re
 
 
 @pytest.mark.parametrize("content", [None, "", " \n", "令牌", "two\nlines", "\x00"])
-def test_a_secret_that_cannot_be_used_is_a_broken_configuration(cli: Cli, server: Answering, content: str | None) -> None:
+def test_a_secret_that_cannot_be_used_is_a_broken_configuration(
+    cli: Cli, server: Answering, content: str | None
+) -> None:
     """It ends 78 and says what is left, nothing is sent, no turn is blamed, and recording goes on."""
     token = cli.directory / "token"
     cli.configure(batch_sink(server.url, token=Path("token")))

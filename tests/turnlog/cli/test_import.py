@@ -97,9 +97,7 @@ def test_several_files_are_several_conversations(cli: Cli, path: Path) -> None:
     assert lanes == {("u", "save_data", "save_data"), ("u", "other", "save_data")}
 
 
-def test_the_user_is_the_environments_where_nobody_says(
-    cli: Cli, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_user_is_the_environments_where_nobody_says(cli: Cli, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """USER_ID, as the old scripts had it, else `default`."""
     monkeypatch.setenv("USER_ID", "env-user")
     run_import(cli, old_file(path, range(1)))

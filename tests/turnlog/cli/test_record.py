@@ -73,10 +73,22 @@ def test_stdin_takes_every_field_of_a_turn(cli: Cli) -> None:
 def test_every_field_of_a_message_is_taken(cli: Cli) -> None:
     """Also its time, which is made UTC, and its structured parts."""
     part = {"type": "tool_call", "id": "1", "name": "ls", "data": {"path": "/"}}
-    message = {"role": "tool", "content": "c", "id": "m", "name": "n", "at": "2026-01-01T10:00:00+08:00", "parts": [part]}
+    message = {
+        "role": "tool",
+        "content": "c",
+        "id": "m",
+        "name": "n",
+        "at": "2026-01-01T10:00:00+08:00",
+        "parts": [part],
+    }
     cli.ok("record", stdin=json.dumps({"messages": [message]}))
     (stored,) = turns(cli)[0].messages
-    assert (stored.role, stored.id, stored.name, stored.at.isoformat()) == ("tool", "m", "n", "2026-01-01T02:00:00+00:00")
+    assert (stored.role, stored.id, stored.name, stored.at.isoformat()) == (
+        "tool",
+        "m",
+        "n",
+        "2026-01-01T02:00:00+00:00",
+    )
     assert (stored.parts[0].type, stored.parts[0].data) == ("tool_call", {"path": "/"})
 
 
@@ -185,9 +197,7 @@ def test_a_message_of_ten_megabytes_is_recorded_whole(cli: Cli) -> None:
 
 def test_turns_are_recorded_as_they_come(cli: Cli) -> None:
     """Who pipes a turn into a running command gets its seq before the next turn is said."""
-    with subprocess.Popen(
-        cli.command("record"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(cli.command("record"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for seq in (2, 3):

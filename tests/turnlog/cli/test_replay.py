@@ -67,12 +67,15 @@ def test_a_day_is_its_beginning(told: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "x", "-1", "1.5", "now", "2026-13-01", "0001-01-01T00:00:00+12:00", "9999-12-31T23:00:00-12:00", "9" * 5000]
+    "value",
+    ["", "x", "-1", "1.5", "now", "2026-13-01", "0001-01-01T00:00:00+12:00", "9999-12-31T23:00:00-12:00", "9" * 5000],
 )
 def test_what_is_neither_is_refused(told: Cli, value: str) -> None:
     """One sentence, exit code 2."""
     sentence = told.refused(2, "replay", "--until", value)
-    assert sentence.startswith(f"invalid value for '--until': {value!r} is neither a seq nor a time such as 2026-11-20T")
+    assert sentence.startswith(
+        f"invalid value for '--until': {value!r} is neither a seq nor a time such as 2026-11-20T"
+    )
 
 
 def test_people_get_a_table(told: Cli) -> None:

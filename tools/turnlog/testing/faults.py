@@ -104,13 +104,14 @@ class FaultySink:
     """Keeps what it takes in memory, and fails as told. It cannot be asked for a turn; `FindingFaultySink` can.
 
     `requests` are all that came in, `checks` counts the checks, `taken` are the seqs of all turns that it took, each
-    as often as it took it. `stored` is what a backend would have now: with `idempotent`, of each turn what it took last,
-    at its first place; else everything. `meanwhile` is called in every request before anything else, in its thread.
+    as often as it took it. `stored` is what a backend would have now: with `idempotent`, of each turn what it took
+    last, at its first place; else everything. `meanwhile` is called in every request before anything else, in its
+    thread.
     """
 
     type: ClassVar[str] = "faulty"
 
-    limits: Limits = Limits()
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
     connections: int = 1
     idempotent: bool = False
     faults: deque[Fault | None] = field(default_factory=deque)

@@ -92,7 +92,8 @@ class _Story:
 
     def a_sink(self) -> SinkState | None:
         """One that turns are owed to."""
-        return self.one_of([sink for sink in self.state.sinks.values() if not sink.retired])
+        chosen: SinkState | None = self.one_of([sink for sink in self.state.sinks.values() if not sink.retired])
+        return chosen
 
     def some_turns(self, sink: SinkState, states: Sequence[int]) -> list[int]:
         """The seqs of one to three turns that are in one of these states at the sink."""
@@ -270,6 +271,7 @@ _moves = deliveries(sinks=_sinks, seqs=_numbers)
 _often = st.one_of(
     short_turns(), _moves, _moves, st.builds(SinkEnrolled, sink=_sinks), decisions(sinks=_sinks, seqs=_numbers)
 )
+_any = events()
 _broken = st.dictionaries(_field_names | names, json_values(), max_size=4)
 
 
@@ -299,7 +301,7 @@ def _a_line(draw: Draw, entries: Sequence[Entry]) -> tuple[str, bytes]:
     if choice == 0:
         tag = draw(_tags)
         return tag, msgspec.json.encode({"type": tag, **draw(_broken)})
-    event = _aimed(draw(events() if choice == 1 else _often), entries)
+    event = _aimed(draw(_any if choice == 1 else _often), entries)
     return tag_of(type(event)), encode_event(event)
 
 
@@ -309,7 +311,8 @@ def wild_logs(draw: Draw, *, lines_max: int = 40) -> list[Entry]:
     entries: list[Entry] = []
     seq, now = draw(st.integers(0, 2)), START
     if draw(st.integers(0, 3)):
-        entries.append(make_entry(SinkEnrolled(sink=SINKS[0]), seq=seq + 1))
+        seq += 1
+        entries.append(make_entry(SinkEnrolled(sink=SINKS[0]), seq=seq))
     for step in draw(_lists(st.sampled_from([1, 1, 1, 1, 1, 3]), lines_max)):
         seq, now = seq + step, now + timedelta(seconds=draw(st.integers(-5, 100)))
         tag, encoded = _a_line(draw, entries)

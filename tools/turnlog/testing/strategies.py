@@ -61,14 +61,17 @@ def _tuples(values: Strategy[Any], *, at_least: int = 1) -> Strategy[tuple[Any, 
     return st.lists(values, min_size=at_least, max_size=3).map(tuple)
 
 
+_numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+_json_values: Strategy[Any] = st.recursive(
+    st.none() | st.booleans() | _numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=5,
+)
+
+
 def json_values() -> Strategy[Any]:
     """Anything that JSON can hold, nested a little."""
-    numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    return st.recursive(
-        st.none() | st.booleans() | numbers | texts,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
-        max_leaves=5,
-    )
+    return _json_values
 
 
 def parts() -> Strategy[Part]:

@@ -1,0 +1,72 @@
+"""Counters over the whole log."""
+
+from collections import Counter
+
+from hypothesis import given
+
+from eventlog import Entry, Event, SyncAttempted, SyncFailed, SyncSucceeded, TurnHeader, UnknownEvent
+from projections import STATISTICS, SinkCounts, Statistics, fold_all
+from turnlog.testing import logs, make_entries, wild_logs
+
+from .support import attempted, failed, succeeded, turn
+
+
+def statistics(entries: list[Entry]) -> Statistics:
+    (state,) = fold_all(entries, STATISTICS)
+    assert isinstance(state, Statistics)
+    return state
+
+
+@given(logs() | wild_logs())
+def test_every_line_is_counted_by_its_type(entries: list[Entry]) -> None:
+    """Also those of unknown types and those that break their own rules: `events` is what `verify` counts."""
+    state = statistics(entries)
+    assert state.events == len(entries) == state.by_type.total()
+    assert state.by_type == Counter(entry.type for entry in entries)
+    assert state.last_at == (entries[-1].at if entries else None)
+
+
+@given(logs())
+def test_turns_are_counted_by_source_and_hour(entries: list[Entry]) -> None:
+    """Each TurnRecorded once in each of the three counts, revisions among them."""
+    state = statistics(entries)
+    turns = [(entry, entry.event) for entry in entries if isinstance(entry.event, TurnHeader)]
+    assert state.turns == len(turns)
+    assert state.revisions == sum(turn.revision > 1 for _, turn in turns)
+    assert state.by_source == Counter(turn.source for _, turn in turns)
+    assert state.by_hour == Counter(f"{entry.at:%Y-%m-%dT%H}" for entry, _ in turns)
+
+
+@given(logs())
+def test_what_was_done_is_counted_by_sink(entries: list[Entry]) -> None:
+    """Requests, turns delivered and reconciled, failures by kind, as the events of that sink say."""
+    state = statistics(entries)
+    for name, counts in state.sinks.items():
+        events = [entry.event for entry in entries if getattr(entry.event, "sink", None) == name]
+        successes = [event for event in events if isinstance(event, SyncSucceeded)]
+        assert counts.requests == sum(isinstance(event, SyncAttempted) for event in events)
+        assert counts.delivered == sum(len(event.turns) for event in successes)
+        assert counts.reconciled == sum(len(event.turns) for event in successes if event.reconciled)
+        failures = [(event.kind, len(event.turns)) for event in events if isinstance(event, SyncFailed)]
+        assert counts.failures.total() == sum(count for _, count in failures)
+        assert set(counts.failures) == {kind for kind, _ in failures}
+
+
+def test_an_example() -> None:
+    """One request of two turns, one of them reconciled, one failed."""
+    events: list[Event] = [turn("a"), turn("b", revision=2), attempted(1, 2), succeeded(3, 1, reconciled=True)]
+    state = statistics(make_entries([*events, failed(3, 2, kind="rejected")]))
+    assert (state.events, state.turns, state.revisions) == (5, 2, 1)
+    assert state.sinks == {"alpha": SinkCounts(1, 1, 1, Counter(rejected=1))}
+
+
+def test_a_broken_turn_is_a_line_and_no_turn() -> None:
+    """A TurnRecorded without an id is counted among the lines, and not as a turn."""
+
+    class Broken(Event, frozen=True, tag="TurnRecorded", kw_only=True):
+        turn_id: str = ""
+
+    entries = make_entries([Broken()])
+    assert isinstance(entries[0].event, UnknownEvent)
+    state = statistics(entries)
+    assert (state.events, state.turns) == (1, 0)

@@ -1,0 +1,273 @@
+"""What can go wrong on the wire, each with its kind, over a real socket; and nobody ever reads the token."""
+
+import email.utils
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnlog.sinks import http
+from turnlog.sinks.base import Refused
+from turnlog.sinks.http import RETRY_AFTER_MAX_SECONDS, Answer, HttpClient
+
+from .conftest import Wire, reply, resets, sends
+
+TOKEN = "s3cret-t0ken"
+
+
+@contextmanager
+def client_of(url: str, **options: Any) -> Iterator[HttpClient]:
+    client = HttpClient(
+        url, TOKEN, **{"connect_seconds": 1.0, "read_seconds": 5.0, "idempotent": True, **options}
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def ask(url: str, **options: Any) -> Answer | Refused:
+    """What came of one POST; the token is in nothing that is told."""
+    with client_of(url, **options) as client:
+        told = client.request("POST", "/path", b"{}")
+    assert TOKEN not in repr(told)
+    return told
+
+
+def refusal(wire: Wire, answer: Any, **options: Any) -> Refused:
+    wire.answers = [answer]
+    told = ask(wire.url, **options)
+    assert isinstance(told, Refused)
+    return told
+
+
+# Answers.
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+def test_a_2xx_is_an_answer(wire: Wire, status: int) -> None:
+    """The status and the body as they came; the request carried the token, its JSON, and what it is."""
+    wire.answers = [reply(status, b"" if status == 204 else b"body")]
+    assert ask(wire.url) == Answer(status, b"" if status == 204 else b"body")
+    (request,) = wire.requests
+    assert request.startswith(b"POST /path HTTP/1.1\r\n")
+    assert f"Authorization: Bearer {TOKEN}".encode() in request
+    assert b"Content-Type: application/json" in request
+    assert request.endswith(b"\r\n\r\n{}")
+
+
+KINDS = {
+    400: "rejected",
+    401: "unauthorized",
+    403: "unauthorized",
+    404: "unavailable",
+    405: "unavailable",
+    408: "unavailable",
+    409: "rejected",
+    413: "rejected",
+    422: "rejected",
+    429: "throttled",
+    500: "failed",
+    501: "failed",
+    502: "unavailable",
+    503: "unavailable",
+    504: "unavailable",
+}
+
+
+@pytest.mark.parametrize(("status", "kind"), KINDS.items())
+def test_every_status_has_its_kind(wire: Wire, status: int, kind: str) -> None:
+    """What the server answered says who is to blame, and the status is kept."""
+    refused = refusal(wire, reply(status))
+    assert (refused.kind, refused.status, refused.retry_after, refused.alone) == (kind, status, None, False)
+    assert str(status) in refused.error
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_gateway_s_error_is_doubt_where_sending_again_may_duplicate(wire: Wire, status: int) -> None:
+    """Behind the gateway the request may have been taken."""
+    assert refusal(wire, reply(status), idempotent=False).kind == "in_doubt"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(wire: Wire, status: int) -> None:
+    """The token goes to nobody but the configured server: the other host hears nothing."""
+    other = Wire(answers=[reply(200)])
+    try:
+        refused = refusal(wire, reply(status, b"", f"Location: {other.url}/elsewhere"))
+        assert (refused.kind, refused.status) == ("unavailable", status)
+        assert len(wire.requests) == 1
+        assert not other.requests
+    finally:
+        other.close()
+
+
+# Patience.
+
+
+def in_seconds(seconds: float) -> str:
+    return email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("0.5", 0.5, 0.5),
+        (in_seconds(600), 400, 601),
+        (in_seconds(-600), 0, 0),
+        ("-3", 0, 0),
+        ("nan", 0, 0),
+        ("999999999", RETRY_AFTER_MAX_SECONDS, RETRY_AFTER_MAX_SECONDS),
+        ("inf", RETRY_AFTER_MAX_SECONDS, RETRY_AFTER_MAX_SECONDS),
+        (in_seconds(10**8), RETRY_AFTER_MAX_SECONDS, RETRY_AFTER_MAX_SECONDS),
+    ],
+)
+def test_retry_after_is_waited_for_within_reason(
+    wire: Wire, status: int, header: str, least: float, most: float
+) -> None:
+    """Seconds or a date, on 429 and on 503: throttled for so long, but no longer than an hour, and the error says so."""
+    refused = refusal(wire, reply(status, b"", f"Retry-After: {header}"))
+    assert refused.kind == "throttled"
+    assert refused.retry_after is not None
+    assert least <= refused.retry_after <= most
+    assert ("it asked for" in refused.error) == (least == RETRY_AFTER_MAX_SECONDS)
+
+
+@pytest.mark.parametrize("header", ["soon", "", "Wed, 99 Foo 2026", "2026-11-20", "7 seconds", "١٢x"])
+def test_retry_after_that_says_nothing_is_none(wire: Wire, header: str) -> None:
+    """A 429 without a time that can be read is throttled all the same, a 503 is an outage."""
+    head = f"HTTP/1.1 {{}} X\r\nRetry-After: {header}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    refused = refusal(wire, sends(head.format(429).encode()))
+    assert (refused.kind, refused.retry_after) == ("throttled", None)
+    assert refusal(wire, sends(head.format(503).encode())).kind == "unavailable"
+
+
+@given(
+    st.text(max_size=30)
+    | st.floats().map(str)
+    | st.from_regex(r"(Mon, )?\d{1,2} (Jan|Dec) \d{1,5} \d{2}:\d{2}:\d{2} ([+-]\d{1,20}|GMT)", fullmatch=True)
+)
+def test_no_retry_after_breaks_the_client(header: str) -> None:
+    """Whatever a server sends, it is a wait within bounds or none."""
+    seconds, note = http._retry_after(header)
+    assert seconds is None or 0 <= seconds <= RETRY_AFTER_MAX_SECONDS
+    assert isinstance(note, str)
+
+
+# No answer.
+
+
+def test_nobody_listening_is_an_outage() -> None:
+    """Connection refused: the request was never sent."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    told = ask(url)
+    assert isinstance(told, Refused)
+    assert (told.kind, told.status) == ("unavailable", None)
+    assert "Connection refused" in told.error
+
+
+@pytest.mark.parametrize("url", ["http://no-such-host.invalid", "http://127.0.0.1:99999", "http://[::bad", "http://"])
+def test_a_server_that_cannot_be_found_is_an_outage(url: str) -> None:
+    """A name that nobody has, a port that is none, a URL that is none: nothing was sent."""
+    told = ask(url)
+    assert isinstance(told, Refused)
+    assert told.kind == "unavailable"
+
+
+def test_tls_that_is_none_is_an_outage(wire: Wire) -> None:
+    """A plain server behind an https URL: the handshake fails before anything is said."""
+    wire.answers = [sends(b"HTTP/1.1 400 No TLS\r\n\r\n")]
+    told = ask(wire.url.replace("http:", "https:"))
+    assert isinstance(told, Refused)
+    assert told.kind == "unavailable"
+    assert TOKEN.encode() not in b"".join(wire.requests)
+
+
+def test_no_answer_in_time_is_doubt(wire: Wire) -> None:
+    """The request was taken; nobody knows what became of it."""
+    refused = refusal(wire, wire.waits, read_seconds=0.1)
+    assert (refused.kind, refused.status) == ("in_doubt", None)
+    assert "0.1 s" in refused.error
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        resets,
+        sends(),
+        sends(b"HTTP/1.1 200 OK\r\nContent-Le"),
+        sends(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"),
+        sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal"),
+        sends(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope"),
+        sends(b"nonsense\r\n\r\n"),
+    ],
+    ids=["reset", "closed", "half a head", "half a body", "half a chunk", "no gzip", "no http"],
+)
+def test_a_connection_that_breaks_after_the_request_is_doubt(wire: Wire, answer: Any) -> None:
+    """The server may have taken the request before it died, whatever it had said by then."""
+    refused = refusal(wire, answer)
+    assert (refused.kind, refused.status) == ("in_doubt", None)
+
+
+# What is told.
+
+
+def test_the_server_s_own_words_are_told_in_short() -> None:
+    """The first 200 characters of `error`, `message` or `detail`; nothing else of the answer, which may echo texts."""
+    for body, said in (
+        ({"error": "bad uuid"}, "bad uuid"),
+        ({"message": "x" * 500}, "x" * 200),
+        ({"detail": "d", "input": "what the user said"}, "d"),
+        ({"error": {"nested": "what the user said"}}, ""),
+        (["what the user said"], ""),
+    ):
+        wire = Wire(answers=[reply(422, json.dumps(body).encode())])
+        try:
+            told = ask(wire.url)
+        finally:
+            wire.close()
+        assert isinstance(told, Refused)
+        assert told.error == f"{wire.url} answered 422" + (f": {said}" if said else "")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"\xff\xfe", b"", b'"text"', b"null", b"[" * 100_000])
+def test_an_error_page_is_no_trouble(wire: Wire, body: bytes) -> None:
+    """An answer that is no JSON, or endless JSON, leaves the status to speak for itself."""
+    refused = refusal(wire, reply(500, body))
+    assert (refused.kind, refused.error) == ("failed", f"{wire.url} answered 500")
+
+
+def test_a_server_that_echoes_the_token_does_not_get_it_told(wire: Wire) -> None:
+    """What is told ends in the log for ever: a server's `invalid token s3cret` must not put it there."""
+    refused = refusal(wire, reply(401, json.dumps({"error": f"invalid token {TOKEN}"}).encode()))
+    assert refused.kind == "unauthorized"
+
+
+def test_a_password_in_the_url_is_not_told() -> None:
+    """Neither is what stands before the host."""
+    told = ask(f"http://me:{TOKEN}@127.0.0.1:1")
+    assert isinstance(told, Refused)
+
+
+def test_one_connection_a_thread_is_kept(wire: Wire) -> None:
+    """A second request of the same thread does not connect anew if the server keeps the connection."""
+    alive = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    def twice(connection: socket.socket) -> None:
+        connection.sendall(alive)
+        connection.recv(65536)
+        connection.sendall(alive)
+
+    wire.answers = [twice]
+    with client_of(wire.url) as client:
+        assert client.request("GET", "/a") == client.request("GET", "/b") == Answer(200, b"ok")
+    assert len(wire.requests) == 1

@@ -1,0 +1,161 @@
+"""Nobody knows whether the sink has a turn: the connection broke, or the worker died."""
+
+from contextlib import suppress
+
+import pytest
+
+from eventlog import (
+    SyncAttempted,
+    SyncSucceeded,
+)
+from turnlog.sinks.base import Delivered, Limits, OutgoingTurn, Unknown
+from turnlog.sync.engine import SyncCounts
+from turnlog.testing import (
+    ALL,
+    Fault,
+    FaultySink,
+    FindingFaultySink,
+    in_doubt,
+    raising,
+    unavailable,
+)
+
+from .conftest import Make
+from .support import SINK, Bench, Crash, poison
+
+
+def test_doubt_is_settled_by_sending_again(make: Make) -> None:
+    """To a sink that takes a turn as often as it is sent without harm, it is sent again at once."""
+    bench = make(FaultySink(idempotent=True))
+    seqs = bench.record(3)
+    bench.sink.faults.append(in_doubt(taken=2))
+    assert bench.run() == SyncCounts(delivered=3)
+    assert [bench.sink.copies(seq) for seq in seqs] == [1, 1, 1]
+    assert bench.failures() == {"in_doubt": 3}
+
+
+@pytest.mark.parametrize("taken", [0, 1, ALL])
+def test_doubt_is_settled_by_asking(make: Make, taken: int) -> None:
+    """What the sink says it has is delivered, reconciled; the rest is sent again; nothing arrives twice."""
+    bench = make(FindingFaultySink())
+    seqs = bench.record(3)
+    bench.sink.faults.append(in_doubt(taken=taken))
+    assert bench.run() == SyncCounts(delivered=3, reconciled=min(taken, 3))
+    assert bench.sink.taken == seqs
+    reconciled = [event.turns for event in bench.told(SyncSucceeded) if event.reconciled]
+    assert reconciled == ([tuple(seqs[:taken])] if taken else [])
+
+
+def test_doubt_that_repeats_counts(bench: Bench) -> None:
+    """A sink that cannot be asked: the first doubt is nobody's fault, the second is a failure, with its backoff."""
+    bench.record(1)
+    bench.sink.rule = lambda _: in_doubt()
+    assert bench.run() == SyncCounts(failed=1, pending=1)
+    assert bench.failures() == {"in_doubt": 1, "failed": 1}
+    for _ in range(4):
+        bench.clock.advance(60)
+        bench.run()
+    assert bench.totals() == {"dead": 1}
+    assert bench.failures() == {"in_doubt": 3, "failed": 3}
+
+
+def test_who_cannot_be_asked_now_is_asked_before_anything_is_sent_again(make: Make) -> None:
+    """The sink takes a turn and goes away before it answers: when it is back, it is asked first, and has it once."""
+    bench = make(FindingFaultySink())
+    seqs = bench.record(3)
+
+    def goes_away(turns: object) -> Fault:
+        bench.sink.outage = unavailable()
+        return in_doubt(taken=2)
+
+    bench.sink.rule = goes_away
+    assert bench.run() == SyncCounts(pending=3)
+    for _ in range(5):
+        bench.run()
+    assert len(bench.sink.requests) == 1  # while it was away nothing was sent, for it was asked first
+    bench.sink.outage, bench.sink.rule = None, lambda _: None
+    assert bench.run() == SyncCounts(delivered=3, reconciled=2)
+    assert bench.sink.taken == seqs
+
+
+def test_a_death_with_the_sink_away_duplicates_nothing(make: Make) -> None:
+    """A worker died over a turn that the sink took; the next one cannot ask, the one after that can."""
+    bench = make(FindingFaultySink())
+    seqs = bench.record(2)
+    bench.sink.faults.append(raising(Crash(), taken=ALL))
+    bench.crash()
+    bench.sink.outage = unavailable()
+    assert bench.run() == SyncCounts(pending=2)
+    bench.sink.outage = None
+    assert bench.run() == SyncCounts(delivered=2, reconciled=2)
+    assert bench.sink.taken == seqs
+
+
+def test_a_sink_that_can_never_tell_counts_the_turn(make: Make) -> None:
+    """If the sink is well but cannot tell about a turn, that turn is isolated, counted and dead; no other is."""
+
+    class Forgetful(FindingFaultySink):
+        def find(self, turn: OutgoingTurn) -> Delivered | Unknown | None:
+            return Unknown("no idea") if turn.seq == culprit else super().find(turn)
+
+    bench = make(Forgetful())
+    seqs = bench.record(4)
+    culprit = seqs[2]
+    bench.sink.faults.append(in_doubt())
+    for _ in range(4):
+        bench.run()
+        bench.clock.advance(60)
+    assert bench.totals() == {"delivered": 3, "dead": 1}
+    assert bench.states()[culprit] == "dead"
+    assert bench.types("SinkPaused") == []
+
+
+def test_a_worker_s_death_is_doubt_and_the_third_counts(bench: Bench) -> None:
+    """Twice it may have been the machine; the third time the turn is suspected, alone at once."""
+    (seq,) = bench.record(1)
+    for _ in range(3):
+        bench.sink.faults.append(raising(Crash()))
+        bench.crash()
+        assert bench.states() == {seq: "attempting"}
+    assert bench.failures() == {"in_doubt": 2}
+    assert bench.run() == SyncCounts(failed=1, pending=1)
+    assert bench.failures() == {"in_doubt": 2, "failed": 1}
+    bench.clock.advance(60)
+    assert bench.run() == SyncCounts(delivered=1)
+
+
+def test_a_deadly_turn_is_isolated_by_halving(make: Make) -> None:
+    """Where workers die over a request of several turns again and again, it is split until the culprit is alone."""
+    bench = make(FaultySink(idempotent=True))
+    seqs = bench.record(8)
+    bench.sink.rule = lambda turns: raising(Crash()) if poison(seqs[5])(turns) else None
+    for _ in range(30):
+        with suppress(Crash):
+            bench.run()
+        bench.clock.advance(60)
+    assert bench.states() == {seq: "dead" if seq == seqs[5] else "delivered" for seq in seqs}
+    assert all(bench.sink.copies(seq) == (seq != seqs[5]) for seq in seqs)
+
+
+def test_a_death_before_the_first_byte_is_settled_too(make: Make) -> None:
+    """An attempt that was written and never sent is asked about, and sent."""
+    bench = make(FindingFaultySink())
+    seqs = bench.record(2)
+    bench.append(SyncAttempted(sink=SINK, turns=tuple(seqs), worker="dead"))
+    assert bench.run() == SyncCounts(delivered=2)
+    assert bench.failures() == {"in_doubt": 2}
+    assert bench.sink.taken == seqs
+
+
+def test_an_engine_that_crashed_may_run_again(make: Make) -> None:
+    """What was in flight when a run was broken off is settled by the next, not written down as well."""
+    bench = make(FindingFaultySink(connections=2, limits=Limits(turns=1)))
+    seqs = bench.record(1) + bench.record(1, user="bob")
+    bench.sink.faults.extend([raising(Crash(), taken=1), raising(Crash())])
+    engine = bench.engine()
+    with pytest.raises(Crash):
+        engine.run_once()
+    assert engine.run_once() == SyncCounts(delivered=2, reconciled=1)
+    engine.close()
+    assert sorted(bench.sink.taken) == seqs
+    assert not bench.state.anomalies
