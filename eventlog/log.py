@@ -13,6 +13,7 @@ from eventlog.codec import Entry
 from eventlog.errors import LogUnavailable, ReadOnlyLog
 from eventlog.events import Event
 from eventlog.files import Files
+from eventlog.lookup import Lookup
 from eventlog.reader import Problem, Reader
 from eventlog.segments import SEGMENT_BYTES, list_segments
 from eventlog.tail import find_tail
@@ -123,10 +124,16 @@ class EventLog:
                 problems.extend(reader.problems)
 
     def get(self, seq: int) -> Entry | None:
-        """The entry with this seq, found by bisection; None if there is none."""
-        for entry in self.read(gt=seq - 1, limit=1):
-            return entry if entry.seq == seq else None
-        return None
+        """The entry with this seq, found by bisection; None if there is none. Raises LogUnavailable, NewerFormat."""
+        lookup = self.lookup()
+        try:
+            return lookup.get(seq)
+        finally:
+            lookup.close()
+
+    def lookup(self) -> Lookup:
+        """What finds many events by seq: it keeps the files open."""
+        return Lookup(self.folder)
 
     def last_seq(self) -> int:
         """The seq of the last event, found from the end of the last segment; 0 in an empty log.

@@ -131,6 +131,8 @@ class SinkState:
         lane = self.lanes.setdefault(lane_id, deque())
         if behind is not None and behind in lane:
             lane.insert(lane.index(behind) + 1, ordinal)
+        elif not lane or lane[-1] < ordinal:
+            lane.append(ordinal)
         else:  # behind all that is older: a revision may stand before what is older than itself
             younger = next((i for i, other in enumerate(reversed(lane)) if other < ordinal), len(lane))
             lane.insert(len(lane) - younger, ordinal)

@@ -24,15 +24,15 @@ from eventlog import (
     EventLog,
     LineQuarantined,
     Lock,
-    LogUnavailable,
     Reader,
     SinkEnrolled,
     SourceAdvanced,
     TurnRecorded,
+    TurnSkipped,
 )
 from eventlog.codec import decode_line, encode_line
 
-VERSION = 1
+VERSION = 2
 """Of the tables' shape and meaning; an index of another version is made anew."""
 
 _NO_TIME = datetime.fromtimestamp(0, UTC)
@@ -48,6 +48,7 @@ CREATE TABLE turns (
 CREATE UNIQUE INDEX turns_by_seq ON turns (seq);
 CREATE INDEX turns_by_round ON turns (conversation, round, revision);
 CREATE TABLE sinks (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE had (seq INTEGER, sink TEXT, PRIMARY KEY (seq, sink)) WITHOUT ROWID;
 CREATE TABLE streams (source TEXT, stream TEXT, cursor TEXT, PRIMARY KEY (source, stream)) WITHOUT ROWID;
 CREATE TABLE quarantined (
     source TEXT, stream TEXT, digest TEXT, PRIMARY KEY (source, stream, digest)) WITHOUT ROWID;
@@ -64,9 +65,10 @@ class Revision:
 
 @dataclass(frozen=True)
 class Known:
-    """A turn that is recorded: whose it is, its newest revision, and the one that has the content asked for, if any."""
+    """A turn that is recorded: whose it is and where, its newest revision, and the one with the content asked for."""
 
     user: str
+    conversation: str
     last: Revision
     same: Revision | None
 
@@ -115,7 +117,8 @@ class Index:
     def refresh(self) -> None:
         """Take in what the log has got since the last time. `lock` must be held.
 
-        Raises LogUnavailable if the log cannot be read, or if not even a new index can be written; NewerFormat.
+        An index that cannot be written, on a full disk for one, is no reason not to record: it is kept in memory then.
+        Raises LogUnavailable if the log cannot be read, NewerFormat.
         """
         try:
             try:
@@ -124,9 +127,10 @@ class Index:
                 self.close()
                 self._delete_files()
                 self._take_in()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError):
             self.close()
-            raise LogUnavailable(self.path or self._log.directory, error) from error
+            self.path = None
+            self._take_in()
         except BaseException:
             self.close()  # what was read is rolled back: the next refresh must read it again
             raise
@@ -134,14 +138,15 @@ class Index:
     def find(self, turn_id: str, digest: bytes) -> Known | None:
         """What is known of a turn; None if it was never recorded."""
         rows = self._rows(
-            "SELECT user, seq, revision, digest FROM turns JOIN conversations ON turns.conversation = conversations.id"
-            " WHERE turn_id = ? ORDER BY revision DESC",
+            "SELECT seq, revision, digest, user, conversations.conversation FROM turns"
+            " JOIN conversations ON turns.conversation = conversations.id WHERE turn_id = ? ORDER BY revision DESC",
             turn_id,
         )
         if not rows:
             return None
-        same = next((Revision(seq, revision) for _, seq, revision, known in rows if known == digest), None)
-        return Known(rows[0][0], Revision(rows[0][1], rows[0][2]), same)
+        same = next((Revision(seq, revision) for seq, revision, known, *_ in rows if known == digest), None)
+        seq, revision, _, user, conversation = rows[0]
+        return Known(user, conversation, Revision(seq, revision), same)
 
     def place(self, seq: int) -> Place:
         """Where the turn recorded at `seq` stands in its conversation."""
@@ -165,6 +170,10 @@ class Index:
     def knows_sink(self, name: str) -> bool:
         """Whether a sink was ever enrolled."""
         return bool(self._rows("SELECT 1 FROM sinks WHERE name = ?", name))
+
+    def is_told(self, seq: int, sink: str) -> bool:
+        """Whether the log says of a turn, other than by delivering it, that it need not be sent to a sink."""
+        return bool(self._rows("SELECT 1 FROM had WHERE seq = ? AND sink = ?", seq, sink))
 
     def cursor(self, source: str, stream: str) -> Any:
         """How far a stream was read; None if it never was."""
@@ -292,6 +301,14 @@ def _turn_recorded(connection: sqlite3.Connection, entry: Entry) -> None:
             message_names(turn)[-1],
         ),
     )
+    connection.executemany("INSERT OR IGNORE INTO had VALUES (?, ?)", [(entry.seq, sink) for sink in turn.delivered_to])
+
+
+def _turn_skipped(connection: sqlite3.Connection, entry: Entry) -> None:
+    event = entry.event
+    if isinstance(event, TurnSkipped):
+        rows = [(ref.seq, event.sink) for ref in event.turns]
+        connection.executemany("INSERT OR IGNORE INTO had VALUES (?, ?)", rows)
 
 
 def _sink_enrolled(connection: sqlite3.Connection, entry: Entry) -> None:
@@ -316,6 +333,7 @@ def _line_quarantined(connection: sqlite3.Connection, entry: Entry) -> None:
 
 _HANDLERS = {
     "TurnRecorded": _turn_recorded,
+    "TurnSkipped": _turn_skipped,
     "SinkEnrolled": _sink_enrolled,
     "SourceAdvanced": _source_advanced,
     "LineQuarantined": _line_quarantined,

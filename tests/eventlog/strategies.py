@@ -35,7 +35,7 @@ from eventlog import (
 text = st.text(max_size=20)
 names = st.text(min_size=1, max_size=12)
 seqs = st.integers(1, 2**63 - 1)
-times = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds are naive
+times = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
 floats = st.floats(allow_nan=False, allow_infinity=False)
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | floats | text,

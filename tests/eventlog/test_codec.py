@@ -108,6 +108,8 @@ def checked(body: bytes) -> bytes:
         b'"type":"A","at":"2026-11-20T10:00:00.000000Z","seq":1}',
         b'"type":"\xff","seq":1,"at":"2026-11-20T10:00:00.000000Z"}',
         b'"type":A,"seq":1}',
+        b'"type":"A","seq":1}',
+        b'"type":"A","nr":1,"at":"2026-11-20T10:00:00.000000Z"}',
     ],
 )
 def test_a_right_checksum_is_not_enough(body: bytes) -> None:

@@ -138,7 +138,17 @@ def test_a_closed_tail_excuses_nothing_else(tmp_path: Path) -> None:
             file.write(b'{"crc":"torn')
         fill(tmp_path, [note(9)], segment_bytes=1 << 20)
         assert [(problem.kind, problem.segment) for problem in verify(tmp_path).problems][:1] == [("checksum", name)]
+        restore(tmp_path, {**files, name: b"".join(_without_second_line(data))})
+        with (tmp_path / "log" / max(files)).open("ab") as file:
+            file.write(b'{"crc":"torn')
+        fill(tmp_path, [note(9)], segment_bytes=1 << 20)
+        assert ("hole", name) in [(problem.kind, problem.segment) for problem in verify(tmp_path).problems]
         assert "TornTailClosed" in {type(event).__name__ for _, event in contents(tmp_path)}
+
+
+def _without_second_line(data: bytes) -> list[bytes]:
+    lines = lines_of(data)
+    return lines[:1] + lines[2:]
 
 
 def test_only_what_would_be_read_is_told(tmp_path: Path) -> None:

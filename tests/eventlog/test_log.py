@@ -257,7 +257,9 @@ def test_a_closed_log_takes_nothing(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     log = open_log(directory)
     log.append(note(1))
+    before = len(os.listdir("/proc/self/fd"))
     log.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 2  # the segment and the lock
     for use in (lambda: log.append(note(2)), lambda: log.append_many([note(2), note(3)]), log.sync):
         with pytest.raises(LogClosed, match="is closed"):
             use()
@@ -270,6 +272,14 @@ def test_a_closed_log_takes_nothing(tmp_path: Path) -> None:
     with pytest.raises(LogClosed):
         log.append(note(2))
     assert not directory.exists()
+
+
+def test_leaving_the_block_closes(tmp_path: Path) -> None:
+    """A log that was used as a context manager is closed behind it, also when the block raised."""
+    with pytest.raises(ZeroDivisionError), open_log(tmp_path) as log:
+        log.append(note(1 // 0))
+    with pytest.raises(LogClosed):
+        log.append(note(1))
 
 
 def test_open_logs_do_not_pile_up_descriptors(tmp_path: Path) -> None:

@@ -318,6 +318,14 @@ def test_a_revoked_delivery_is_owed_again() -> None:
     assert not state.anomalies
 
 
+@pytest.mark.parametrize("events", [[skip(2)], [attempted(2), failed(5, 2, final=True)]], ids=["skipped", "dead"])
+def test_what_was_not_delivered_cannot_be_lost(events: list[Event]) -> None:
+    """A sink that says it lost a turn that is skipped or dead changes nothing."""
+    before, after = delivery(*THREE, *events), delivery(*THREE, *events, DeliveryRevoked(sink=SINK, turns=(2,)))
+    assert states(after) == states(before)
+    assert after.anomalies["a turn was reopened that cannot be"] == 1
+
+
 # Sinks that come and go.
 
 

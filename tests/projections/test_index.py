@@ -94,6 +94,16 @@ def test_a_turn_of_another_user_is_refused(tmp_path: Path) -> None:
         assert contents(recorder.log) == [("t", 1)]
 
 
+def test_a_turn_of_another_conversation_is_refused(tmp_path: Path) -> None:
+    """Neither does a turn move: its revisions would be in one conversation and its elder in another."""
+    with open_recorder(tmp_path) as recorder:
+        say(recorder, "hi", turn_id="t")
+        for text in ("hi", "other"):
+            with pytest.raises(BadTurn, match=r"'c'.*'elsewhere'"):
+                say(recorder, text, turn_id="t", conversation="elsewhere")
+        assert contents(recorder.log) == [("t", 1)]
+
+
 def test_one_batch_may_say_a_turn_twice(tmp_path: Path) -> None:
     """Within one call as over several: the same content once, other content as revisions, results in order."""
     said = [turn("t"), turn("u"), turn("t"), turn("t", text="more"), turn("u")]
@@ -197,11 +207,13 @@ def test_an_index_that_does_not_fit_is_made_anew(tmp_path: Path, damage: str) ->
         assert len(contents(recorder.log)) == 51
 
 
-def test_an_index_that_cannot_be_made_says_so(tmp_path: Path) -> None:
-    """Where not even a new index can be written, recording raises LogUnavailable and names the path."""
+def test_an_index_that_cannot_be_made_stops_no_recording(tmp_path: Path) -> None:
+    """Where not even a new index can be written it is kept in memory, and each turn is recorded once all the same."""
     (tmp_path / INDEX_NAME).mkdir()
-    with open_recorder(tmp_path) as recorder, pytest.raises(LogUnavailable, match=INDEX_NAME):
-        say(recorder, "hi", turn_id="t")
+    for new in (True, False):
+        with open_recorder(tmp_path) as recorder:
+            assert say(recorder, "hi", turn_id="t").new is new
+            assert not say(recorder, "hi", turn_id="t").new
 
 
 def test_an_index_in_memory_is_the_same(tmp_path: Path) -> None:
@@ -232,7 +244,7 @@ def test_a_refresh_that_fails_is_made_up_for(tmp_path: Path, monkeypatch: pytest
 
             def read(self) -> Iterator[Entry]:
                 yield from self.reader.read()
-                raise OSError(5, "the disk broke")
+                raise LogUnavailable(tmp_path, OSError(5, "the disk broke"))
 
             def close(self) -> None:
                 self.reader.close()
@@ -263,10 +275,9 @@ def test_sinks_and_cursors_are_known(tmp_path: Path) -> None:
 
 TURN_IDS = ("a", "b", "c", "d")
 said = st.builds(
-    turn,
+    lambda turn_id, **fields: turn(turn_id, conversation="c2" if turn_id == "d" else "c1", **fields),
     st.sampled_from(TURN_IDS),
     text=st.sampled_from(["one", "two", "three"]),
-    conversation=st.sampled_from(["c1", "c1", "c2"]),
     source=st.sampled_from(["live", "live", "chat"]),
 )
 

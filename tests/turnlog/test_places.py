@@ -37,12 +37,12 @@ def test_a_file_that_is_named_is_not_looked_for_elsewhere(home: Path, directory:
     (home / ".config" / "turnlog").mkdir(parents=True)
     (home / ".config" / "turnlog" / "turnlog.toml").write_text("")
     if directory is None:
-        with pytest.raises(ConfigError, match="none.toml cannot be read"):
+        with pytest.raises(ConfigError, match=r"none\.toml cannot be read"):
             find_places(directory, "none.toml", {})
     else:
         places = find_places(directory, "none.toml", {})
         assert places == Places(Path("d"), Path("none.toml"))
-        with pytest.raises(ConfigError, match="none.toml cannot be read"):
+        with pytest.raises(ConfigError, match=r"none\.toml cannot be read"):
             read_config(places)
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -156,7 +157,8 @@ JSON = st.recursive(
     max_leaves=8,
 )
 KEYS = st.sampled_from([
-    "messages", "user", "conversation", "turn_id", "source", "started_at", "model", "usage", "meta", "delivered_to", "x",
+    "messages", "user", "conversation", "turn_id", "source", "started_at", "model", "usage", "meta", "delivered_to",
+    "x",
 ])  # fmt: skip
 MESSAGES = st.lists(st.dictionaries(st.sampled_from(["role", "content", "at", "parts", "id"]), JSON | st.just("user")))
 
@@ -218,10 +220,13 @@ def test_a_turn_keeps_its_user(recorder: Recorder) -> None:
     """Another user's turn with the same id is refused, and none of its batch is written."""
     recorder.record(messages=HI, turn_id="t", user="ann")
     fresh = make_turn({"messages": HI, "turn_id": "fresh"})
-    with pytest.raises(BadTurn, match="is recorded for the user 'ann', so it cannot be one of 'bob'"):
+    with pytest.raises(
+        BadTurn, match="is recorded for the user 'ann' in the conversation 'default', so it cannot be one of 'bob'"
+    ):
         recorder.record_many([fresh, make_turn({"messages": HI, "turn_id": "t", "user": "bob"})])
     assert [turn.turn_id for turn in turns(recorder)] == ["t"]
-    assert recorder.record(messages=said("moved"), turn_id="t", user="ann", conversation="elsewhere").revision == 2
+    with pytest.raises(BadTurn, match="'ann' in 'elsewhere'"):
+        recorder.record(messages=HI, turn_id="t", user="ann", conversation="elsewhere")
 
 
 def test_what_another_process_recorded_is_known(tmp_path: Path) -> None:
@@ -361,7 +366,7 @@ def test_threads_record_different_turns(tmp_path: Path, shared: bool) -> None:
         return [recorder.record(messages=said(f"{number}-{i}"), turn_id=f"{number}-{i}").seq for i in range(EACH)]
 
     seqs = in_threads(work)
-    assert sorted(sum(seqs, [])) == list(range(2, 2 + THREADS * EACH))
+    assert sorted(chain.from_iterable(seqs)) == list(range(2, 2 + THREADS * EACH))
     assert all(own == sorted(own) for own in seqs)
     for recorder in recorders:
         recorder.close()

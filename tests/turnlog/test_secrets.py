@@ -1,8 +1,9 @@
 """Secrets: named in the configuration, read when used, never shown."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
-from pathlib import Path
 
 from turnlog.errors import ConfigError
 from turnlog.secrets import SecretRef

@@ -62,7 +62,7 @@ def test_half_characters_become_the_replacement_character() -> None:
 
 def test_kinds_of_lists_and_dicts_are_taken() -> None:
     """Callers hand in what they have."""
-    point = namedtuple("point", "x y")  # noqa: PYI024 - as callers have them
+    point = namedtuple("point", "x y")
     assert clean(OrderedDict(a=point("\ud800", 1))) == ({"a": ("\ufffd", 1)}, 1)
 
 

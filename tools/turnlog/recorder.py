@@ -78,7 +78,8 @@ class Recorder:
         """Record turns in order, in one write and one sync; their `revision` and `supersedes` are set here.
 
         `more` names further events for the same write; it is called with the index while nobody else writes.
-        Raises BadTurn if a turn belongs to another user than before, AppendFailed if the system refuses.
+        Raises BadTurn if a turn belongs to another user or conversation than before, AppendFailed if the system
+        refuses.
         """
         with self.index.locked():
             batch = _Batch(self)
@@ -132,10 +133,11 @@ class _Batch:
             self.write(())
             self._recorder.index.refresh()
         known = self._recorder.index.find(turn.turn_id, _digest(turn))
-        if known is not None and known.user != turn.user:
+        if known is not None and (known.user, known.conversation) != (turn.user, turn.conversation):
             raise BadTurn(
-                f"the turn {turn.turn_id!r} is recorded for the user {known.user!r}, so it cannot be one of "
-                f"{turn.user!r}; give it a turn_id of its own"
+                f"the turn {turn.turn_id!r} is recorded for the user {known.user!r} in the conversation "
+                f"{known.conversation!r}, so it cannot be one of {turn.user!r} in {turn.conversation!r}; "
+                "give it a turn_id of its own"
             )
         if known is not None and known.same is not None:
             self.results.append(Recorded(known.same.seq, turn.turn_id, known.same.revision, new=False))

@@ -103,7 +103,8 @@ def test_a_stop_lets_what_is_in_flight_end(cli: Cli, receiver: Receiver) -> None
                 process.send_signal(number)
                 break
         out, err = process.communicate(timeout=DEADLINE_SECONDS)
-        assert (process.returncode, err) == (1, "")
+        assert process.returncode == 1
+        assert err == "turnlog: stopping when what is in flight has ended; once more ends at once\n"
         assert '"pending":' in out
         assert set(cli.states()) == {"delivered", "pending"}
     assert cli.ok("sync", "--once", "--json").object["pending"] == 0

@@ -54,7 +54,7 @@ def test_turns_are_chosen_by_name_or_by_filter(dead: Cli, command: str, choice: 
 def test_a_turn_that_was_dead_is_delivered_after_a_retry(dead: Cli, server: Answering) -> None:
     """Attempts count from 0 again; the next run sends it, and the other two stay dead."""
     result = dead("retry", "b")
-    assert (result.code, result.err) == (0, "1 to be sent again\n")
+    assert (result.code, result.err) == (0, "1 turns are due to be sent again\n")
     (row,) = dead.ok("pending", "--state", "pending", "--json").objects
     assert (row["turn_id"], row["attempts"], row["last_error"]) == ("b", 0, None)
     result = dead("sync", "--once", "--json")
@@ -67,7 +67,7 @@ def test_a_skip_is_taken_back_by_a_retry(cli: Cli) -> None:
     cli.configure(memory_sink())
     cli.record("a", turn_id="a")
     cli.record("b", turn_id="b")
-    assert cli("skip", "a").err == "1 skipped\n"
+    assert cli("skip", "a").err == "1 turns are skipped\n"
     assert cli.ok("sync", "--once", "--json").object["delivered"] == 1
     assert cli.states("mem") == {"skipped": 1, "delivered": 1}
     assert cli("retry", "a").code == 0

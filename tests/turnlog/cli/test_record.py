@@ -162,8 +162,8 @@ def test_one_id_several_times_in_one_go(cli: Cli) -> None:
     same = ("t", 2, 1, True), ("t", 2, 1, False), ("t", 3, 2, True), ("t", 2, 1, False)
     assert answers == [*same, ("new", 4, 1, True), ("last", 5, 1, True)]
     assert result.sentence == (
-        "line 6 of stdin was not recorded: the turn 't' is recorded for the user 'default', so it cannot be one of "
-        "'eve'; give it a turn_id of its own"
+        "line 6 of stdin was not recorded: the turn 't' is recorded for the user 'default' in the conversation "
+        "'default', so it cannot be one of 'eve' in 'default'; give it a turn_id of its own"
     )
 
 

@@ -40,11 +40,13 @@ class Wire:
     """A server on a real socket: each connection's request is kept and answered with the next of `answers`.
 
     When those are used up it answers with the last one; `waits` is one that says nothing until the test is over.
+    With `reads` False it answers before it has read a request.
     """
 
     answers: list[Answer] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
+    reads: bool = True
 
     def __post_init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -72,7 +74,8 @@ class Wire:
                 continue
             with connection:
                 connection.settimeout(DEADLINE_SECONDS)
-                self.requests.append(_read_request(connection))
+                if self.reads:
+                    self.requests.append(_read_request(connection))
                 answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
                 try:
                     answer(connection)

@@ -56,18 +56,19 @@ def test_any_turn_is_found_in_any_order(log: EventLog, asked: list[int], cache: 
                 assert item.place.round_index == (seq - 2) // 3
 
 
-def test_what_is_kept_is_bounded(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kept lines stay within the limit, are counted right however often they are read, and serve lanes in turn."""
-    monkeypatch.setattr(module, "_CACHE_BYTES", 3000)
-    monkeypatch.setattr(module, "_AHEAD", 5)
-    contents = open_contents(log)
-    for _ in range(3):
-        for first in range(3):
-            for seq in range(2 + first, 62, 3):
-                contents.item(seq)
-                kept = sum(len(entry.line) for entry in contents._kept.values())
-                assert contents._kept_bytes == kept
-                assert kept <= 3000 or len(contents._kept) == 1
+@given(asked=seqs, cache=st.sampled_from([1, 1000, 10**9]), ahead=st.sampled_from([1, 5, 2048]))
+def test_what_is_kept_is_bounded(log: EventLog, asked: list[int], cache: int, ahead: int) -> None:
+    """The kept lines stay within the limit, and are counted right however often they are read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_CACHE_BYTES", cache)
+        patch.setattr(module, "_AHEAD", ahead)
+        contents = open_contents(log)
+        for seq in asked:
+            contents.item(seq)
+            kept = sum(map(len, contents._kept.values()))
+            assert contents._kept_bytes == kept
+            assert kept <= cache or len(contents._kept) == 1
+        contents.close()
 
 
 def test_lanes_that_are_interleaved_are_read_once(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:

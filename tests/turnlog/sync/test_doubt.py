@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 
 from eventlog import (
+    SinkPaused,
     SyncAttempted,
     SyncSucceeded,
 )
@@ -44,6 +45,28 @@ def test_doubt_is_settled_by_asking(make: Make, taken: int) -> None:
     assert bench.sink.taken == seqs
     reconciled = [event.turns for event in bench.told(SyncSucceeded) if event.reconciled]
     assert reconciled == ([tuple(seqs[:taken])] if taken else [])
+    assert bench.failures()["in_doubt"] == 3 - min(taken, 3)  # what is found is in no doubt
+    assert len(bench.told(SyncAttempted)) == (1 if taken == ALL else 2)
+
+
+def test_who_can_be_asked_is_asked_even_if_sending_again_is_harmless(make: Make) -> None:
+    """An idempotent sink that says it has the turns does not get them twice."""
+    bench = make(FindingFaultySink(idempotent=True))
+    seqs = bench.record(3)
+    bench.sink.faults.append(in_doubt(taken=ALL))
+    assert bench.run() == SyncCounts(delivered=3, reconciled=3)
+    assert bench.requests() == [tuple(seqs)]
+
+
+def test_what_a_dead_worker_delivered_is_found(make: Make) -> None:
+    """The next worker asks for each open attempt: found, it is delivered by that attempt, and nothing failed."""
+    bench = make(FindingFaultySink())
+    seqs = bench.record(3)
+    bench.sink.faults.append(raising(Crash(), taken=2))
+    bench.crash()
+    assert bench.run() == SyncCounts(delivered=3, reconciled=2)
+    assert bench.failures() == {"in_doubt": 1}
+    assert bench.sink.taken == seqs
 
 
 def test_doubt_that_repeats_counts(bench: Bench) -> None:
@@ -57,6 +80,22 @@ def test_doubt_that_repeats_counts(bench: Bench) -> None:
         bench.run()
     assert bench.totals() == {"dead": 1}
     assert bench.failures() == {"in_doubt": 3, "failed": 3}
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+def test_a_sink_that_hangs_kills_no_turn(make: Make, idempotent: bool) -> None:
+    """It takes requests and never answers, its check neither: the first doubt is told, then it is an outage."""
+    bench = make(FaultySink(idempotent=idempotent))
+    bench.record(3)
+    bench.sink.outage = in_doubt()
+    for _ in range(20):
+        bench.run()
+        bench.clock.advance(100)
+    assert bench.totals() == {"retrying": 3}
+    assert bench.failures() == {"in_doubt": 3, "unavailable": 3}
+    assert [event.kind for event in bench.told(SinkPaused)] == ["unavailable"]
+    bench.sink.outage = None
+    assert bench.run() == SyncCounts(delivered=3)
 
 
 def test_who_cannot_be_asked_now_is_asked_before_anything_is_sent_again(make: Make) -> None:

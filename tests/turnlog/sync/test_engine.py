@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from itertools import count
 
 import pytest
 
@@ -10,6 +11,7 @@ from eventlog import (
     EventLog,
     RetryRequested,
     SinkEnrolled,
+    SinkFlushed,
     SinkRetired,
     SyncAttempted,
     SyncFailed,
@@ -172,14 +174,18 @@ def test_a_revision_that_comes_while_its_elder_is_sent_follows_it(make: Make) ->
 
 
 def test_what_the_operator_skips_just_in_time_is_not_sent(make: Make) -> None:
-    """A decision between plan and attempt takes the turn out of the request, and only that."""
+    """A decision that comes between plan and attempt takes the turn out of the request, and only that."""
     bench = make(FaultySink())
     first, second = bench.record(2)
-    size = bench.sink.size
+    size, looks = bench.sink.size, count(1)
+    meanwhile: dict[int, Event] = {
+        1: SinkFlushed(sink=SINK, user="ann", up_to=first),  # something is new, so it is planned again
+        3: TurnSkipped(sink=SINK, turns=(TurnRef(seq=first),)),
+    }
 
     def size_and_skip(turn: OutgoingTurn) -> int:
-        if "TurnSkipped" not in bench.types("TurnSkipped"):
-            bench.append(TurnSkipped(sink=SINK, turns=(TurnRef(seq=first),)))
+        if event := meanwhile.get(next(looks)):
+            bench.append(event)
         return size(turn)
 
     bench.sink.size = size_and_skip  # type: ignore[method-assign]
@@ -197,6 +203,31 @@ def test_a_sink_may_be_retired_while_a_request_is_under_way(bench: Bench, fault:
     bench.run()
     assert set(bench.states().values()) == {"not_owed"}
     assert len(bench.sink.requests) == 1
+
+
+@pytest.mark.parametrize("fault", [None, failed(), in_doubt()])
+def test_what_a_retired_sink_answers_late_means_nothing(make: Make, fault: Fault | None) -> None:
+    """Of two requests one ends before and one after the engine learns that the sink was retired: both are told."""
+    bench = make(FaultySink(connections=2, limits=Limits(turns=1)))
+    bench.record(1)
+    bench.record(1, user="bob")
+    numbers, told = count(1), threading.Event()
+
+    def meanwhile(_: object) -> None:
+        if next(numbers) == 2:
+            assert told.wait(timeout=20)
+        else:
+            bench.append(SinkRetired(sink=SINK))
+
+    def listen(events: Sequence[Event]) -> None:
+        if any(isinstance(event, SyncSucceeded) for event in events):
+            told.set()
+
+    bench.sink.meanwhile, bench.listen = meanwhile, listen
+    bench.sink.faults.extend([None, fault])
+    bench.run()
+    assert set(bench.states().values()) == {"not_owed"}
+    assert bench.state.anomalies.total() == 2
 
 
 def test_a_sink_may_be_enrolled_again_while_a_request_is_under_way(bench: Bench) -> None:

@@ -6,11 +6,11 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventlog import Entry
+from eventlog import Entry, Message, SinkEnrolled, TurnRecorded
 from projections import DELIVERY, Delivery, RetryPolicy, SinkState, eligible, fold_all
 from turnlog.sinks.base import Limits
 from turnlog.sync.planner import Request, plan
-from turnlog.testing import logs, wild_logs
+from turnlog.testing import logs, make_entries, wild_logs
 from turnlog.testing.clock import START
 
 from .support import SINK, Bench
@@ -30,8 +30,15 @@ def size_of(ordinal: int) -> int:
     return 10 + ordinal * 37 % 200
 
 
+def record(users: list[str]) -> list[Entry]:
+    """An enrolled sink, and a turn of each of these users, in their order."""
+    said = (Message("user", "hi"),)
+    turns = [TurnRecorded(turn_id=str(i), user=user, source=user[0], messages=said) for i, user in enumerate(users)]
+    return make_entries([SinkEnrolled(sink=SINK), *turns])
+
+
 @given(
-    entries=logs(POLICY) | wild_logs(),
+    entries=logs(POLICY) | wild_logs() | st.lists(st.sampled_from(["ann", "alf", "bob"]), max_size=20).map(record),
     limits=limits,
     slots=st.integers(0, 4),
     seconds=st.sampled_from([0, 5, 100, 10_000]),
@@ -96,6 +103,14 @@ def test_a_request_is_filled_before_the_next_is_begun(bench: Bench) -> None:
     assert requests_of(bench, Limits(turns=3), slots=4) == [ann + bob[:1], cas]
     assert requests_of(bench, Limits(bytes=40), slots=4) == [ann + bob, cas]
     assert requests_of(bench, Limits(conversations=1), slots=2) == [ann, bob]
+
+
+def test_a_lane_never_skips_a_turn(bench: Bench) -> None:
+    """What does not fit ends its lane's share of the request, although a later turn would fit."""
+    bench.record(3)
+    state = bench.state
+    arguments = {"now": bench.clock.now(), "policy": POLICY, "limits": Limits(bytes=100), "slots": 1}
+    assert plan(state, state.sinks[SINK], size_of=lambda ordinal: [10, 1000, 10][ordinal], **arguments) == [(0,)]
 
 
 def test_sources_are_packed_apart_where_the_sink_wants_that(bench: Bench) -> None:

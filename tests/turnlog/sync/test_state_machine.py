@@ -54,6 +54,7 @@ SINKS = {
 NOBODY_S = ("unavailable", "throttled", "unauthorized")
 
 picks = st.integers(0, 99)
+users, conversations = st.sampled_from(["ann", "bob"]), st.sampled_from("cd")
 kept = st.sampled_from([ALL, 1, 0])
 faults = st.sampled_from(
     [
@@ -86,7 +87,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         return self.it.sink
 
     @initialize(
-        kind=st.sampled_from(sorted(SINKS)),
+        kind=st.sampled_from(["asked", "asked", "idempotent", "plain"]),
         connections=st.integers(1, 3),
         turns=st.sampled_from([1, 2, 5]),
         max_attempts=st.integers(1, 3),
@@ -98,7 +99,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     # What people say.
 
-    @rule(user=st.sampled_from(["ann", "bob"]), conversation=st.sampled_from("cd"), count=st.integers(1, 3))
+    @rule(user=users, conversation=conversations, count=st.integers(1, 3))
     def record(self, user: str, conversation: str, count: int) -> None:
         for _ in range(count):
             self.ids.append(f"{user}{conversation}{len(self.ids)}")
@@ -122,21 +123,23 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     # What goes wrong.
 
-    @rule(next_faults=st.lists(faults, min_size=1, max_size=3))
-    def deliver_and_meet(self, next_faults: Sequence[Fault | None]) -> None:
+    @rule(next_faults=st.lists(faults, min_size=1, max_size=3), user=users, conversation=conversations)
+    def deliver_and_meet(self, next_faults: Sequence[Fault | None], user: str, conversation: str) -> None:
+        self.record(user, conversation, 2)
         self.sink.faults.extend(next_faults)
         self.deliver()
 
-    @rule(taken=kept)
-    def deliver_to_who_goes_away(self, taken: int) -> None:
+    @rule(taken=kept, user=users, conversation=conversations)
+    def deliver_to_who_goes_away(self, taken: int, user: str, conversation: str) -> None:
         """The sink takes some of a request and is gone before it answers."""
+        self.record(user, conversation, 1)
 
         def go_away(_: Sequence[OutgoingTurn]) -> Fault:
             self.sink.outage, self.sink.rule = unavailable(), lambda _: None
             return in_doubt(taken=taken)
 
         self.sink.faults.clear()
-        self.sink.rule = go_away
+        self.sink.outage, self.sink.rule = None, go_away
         self.deliver()
 
     @rule(outage=st.sampled_from([None, None, None, unavailable(), unauthorized()]))

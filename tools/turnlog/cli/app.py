@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import click
 
-from eventlog import EventLog
-from projections import Delivery, RetryPolicy
+from eventlog import EventLog, Problem
+from projections import Delivery, Fold, RetryPolicy, replay
 from turnlog.cli.output import one_line
 from turnlog.config import Config
 from turnlog.convert import nearest
@@ -59,6 +60,14 @@ class App:
     def read_log(self) -> EventLog:
         """The log, to read. A folder that does not exist is an empty one."""
         return EventLog.open(self.directory, read_only=True)
+
+    def replay(self, *folds: Fold[Any]) -> tuple[Any, ...]:
+        """The folds' states; where the log is damaged, a warning says so."""
+        problems: list[Problem] = []
+        states = replay(self.read_log(), *folds, problems=problems)
+        if problems:
+            say(f"{len(problems)} damaged places in the log were passed over; `turnlog verify` tells where")
+        return states
 
     def check_sink(self, name: str | None, state: Delivery) -> None:
         """Raise WrongUsage for a sink that neither the log nor the configuration knows; None is any."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from eventlog import EventLog, RetryRequested, TurnSkipped
 from projections import DELIVERY, replay
@@ -37,18 +38,22 @@ def decide(
     log = app.read_log()
     (state,) = replay(log, DELIVERY)
     app.check_sink(wanted.sink, state)
-    _check_names(log, wanted, app)
-    rows = choose(log, state, wanted, policy=app.policy)
+    rows = choose(log, state, _by_seq(log, wanted, app), policy=app.policy)
     if rows and not dry_run:
         with app.recorder() as recorder:
             recorder.log.append_many(to_decisions(kind, rows, reason))
-    _print(rows, f"would be {done}" if dry_run else done, as_json=as_json)
+    _print(rows, f"{'would be' if dry_run else 'are'} {done}", as_json=as_json)
 
 
-def _check_names(log: EventLog, wanted: Filter, app: App) -> None:
+def _by_seq(log: EventLog, wanted: Filter, app: App) -> Filter:
+    """The filter with the turns that it names as their seqs."""
+    seqs: list[str] = []
     for name in wanted.turns:
-        if not find_turns(log, name):
+        found = find_turns(log, name)
+        if not found:
             raise WrongUsage(f"there is no turn {name!r} in {app.directory}; `turnlog pending` lists what is open")
+        seqs += map(str, found)
+    return msgspec.structs.replace(wanted, turns=tuple(seqs))
 
 
 def _print(rows: Sequence[TurnAtSink], done: str, *, as_json: bool) -> None:
@@ -58,7 +63,7 @@ def _print(rows: Sequence[TurnAtSink], done: str, *, as_json: bool) -> None:
         return
     if rows:
         print_table(("seq", "turn", "user", "conversation", "sink", "was"), [_line(row) for row in rows])
-    click.echo(f"{len(rows)} {done}", err=True)
+    click.echo(f"{len(rows)} turns {done}", err=True)
 
 
 def _line(row: TurnAtSink) -> tuple[Any, ...]:

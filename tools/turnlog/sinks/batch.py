@@ -6,10 +6,11 @@ new revision takes the place of the old one. Such servers give one of two answer
 `{"code": 0, "message": "ok", "data": {...}}`; both are read, and `success` false or a `code` other than 0 is a refusal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 from uuid import UUID, uuid5
 
 import msgspec
@@ -51,6 +52,9 @@ class BatchOptions(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url must begin with http:// or https://, not {self.url!r}")
+        address = urlsplit(self.url)
+        if "@" in address.netloc or address.query or address.fragment:
+            raise ValueError("url must hold no password, no '?' and no '#'; a secret belongs into token")
         if min(self.connections, self.turns, self.conversations, self.request_bytes) < 1:
             raise ValueError("connections, turns, conversations and request_bytes must be at least 1")
 
@@ -111,7 +115,7 @@ class BatchSink:
     def deliver(self, batch: Sequence[OutgoingTurn]) -> Sequence[Outcome]:
         """Post the turns, which are of one source; the server takes or refuses a request as a whole."""
         answer = self._client.request("POST", _PATH, msgspec.json.encode(render(batch)))
-        outcome = answer if isinstance(answer, Refused) else _read(answer)
+        outcome = answer if isinstance(answer, Refused) else _read(answer, self._client.quote)
         return [outcome] * len(batch)
 
     def close(self) -> None:
@@ -196,7 +200,7 @@ def _blames_sink(answer: Refused) -> bool:
     return answer.kind in ("unavailable", "unauthorized", "throttled")
 
 
-def _read(answer: Answer) -> Outcome:
+def _read(answer: Answer, quote: Callable[[str], str]) -> Outcome:
     """What a 2xx really says."""
     try:
         reply = msgspec.json.decode(answer.body, type=_Reply)
@@ -204,8 +208,9 @@ def _read(answer: Answer) -> Outcome:
         return Refused("failed", "the answer is not one that a batch server gives", answer.status)
     counts = reply.data or reply
     if reply.code or reply.success is False or counts.success is False:
-        said = (reply.error or reply.message)[:200]
-        return Refused(_kind(reply.code), f"refused with code {reply.code}: {said}", answer.status)
+        said = quote(reply.error or reply.message)
+        code = "" if reply.code is None else f" with code {reply.code}"
+        return Refused(_kind(reply.code), f"refused{code}{said and f': {said}'}", answer.status)
     if reply.code is None and reply.success is None:
         return Refused("failed", "the answer says neither success nor a code", answer.status)
     return Delivered({name: getattr(counts, name) for name in _Counts.__struct_fields__ if name != "success"})

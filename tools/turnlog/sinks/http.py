@@ -40,6 +40,8 @@ class HttpClient:
         self, base_url: str, token: str | None, *, connect_seconds: float, read_seconds: float, idempotent: bool
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self._shown = _without_password(self.base_url)
+        self._token = token
         self._headers = {"Content-Type": "application/json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -62,6 +64,10 @@ class HttpClient:
             return Answer(response.status_code, response.content)
         return self._refusal(response)
 
+    def quote(self, said: str) -> str:
+        """What a server said, as it may be told: it ends in the log, where an echoed token has no place."""
+        return (said.replace(self._token, "[redacted]") if self._token else said)[:_ANSWER_LENGTH_MAX]
+
     def close(self) -> None:
         """Close the sessions of all threads."""
         for session in self._sessions:
@@ -83,17 +89,18 @@ class HttpClient:
     def _broken(self, error: requests.RequestException) -> Refused:
         """There is no answer. Whether the request was sent decides between an outage and doubt."""
         if isinstance(error, requests.ConnectTimeout):
-            return Refused("unavailable", f"{self.base_url} did not answer within {self._timeout[0]:g} s")
+            return Refused("unavailable", f"{self._shown} did not answer within {self._timeout[0]:g} s")
         if isinstance(error, requests.ReadTimeout):
-            return Refused("in_doubt", f"{self.base_url} took the request and did not answer in {self._timeout[1]:g} s")
+            return Refused("in_doubt", f"{self._shown} took the request and did not answer in {self._timeout[1]:g} s")
         if _was_never_sent(error):
-            return Refused("unavailable", f"{self.base_url} cannot be reached: {_cause(error)}")
-        return Refused("in_doubt", f"the connection to {self.base_url} broke after the request was sent")
+            return Refused("unavailable", f"{self._shown} cannot be reached: {_cause(error)}")
+        return Refused("in_doubt", f"the connection to {self._shown} broke after the request was sent")
 
     def _refusal(self, response: requests.Response) -> Refused:
         status = response.status_code
         wait, note = _retry_after(response.headers.get("Retry-After"))
-        error = f"{self.base_url} answered {status}{_said(response)}{note}"
+        said = self.quote(_said(response))
+        error = f"{self._shown} answered {status}{said and f': {said}'}{note}"
         return Refused(self._kind(status, wait), error, status, wait)
 
     def _kind(self, status: int, retry_after: float | None) -> str:
@@ -108,6 +115,13 @@ class HttpClient:
         if status == 503 or status in _GATEWAY or status < 500:  # 404 and the like: the url is wrong, not the turn
             return "unavailable"
         return "failed"
+
+
+def _without_password(url: str) -> str:
+    """An address as it may be told: what stands before the host may be a password."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _was_never_sent(error: requests.RequestException) -> bool:
@@ -128,15 +142,14 @@ def _cause(error: BaseException) -> str:
 
 
 def _said(response: requests.Response) -> str:
-    """The beginning of what a server said of itself; only its own fields for that, which echo no message text."""
+    """What a server said of itself; only in its own fields for that, which echo no message text."""
     try:
         data = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(data, dict):
         return ""
-    said = next((data[key] for key in ("error", "message", "detail") if isinstance(data.get(key), str)), "")
-    return f": {said[:_ANSWER_LENGTH_MAX]}" if said else ""
+    return next((data[key] for key in ("error", "message", "detail") if isinstance(data.get(key), str)), "")
 
 
 def _retry_after(value: str | None) -> tuple[float | None, str]:
@@ -148,7 +161,7 @@ def _retry_after(value: str | None) -> tuple[float | None, str]:
     except ValueError:
         try:
             seconds = (as_utc(parsedate_to_datetime(value)) - datetime.now(UTC)).total_seconds()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None, ""
     if not seconds >= 0:  # a date in the past, or no number at all
         return 0.0, ""

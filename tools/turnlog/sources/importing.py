@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from eventlog import Event, LineQuarantined, SourceAdvanced
-from projections import Index
+from eventlog import Event, LineQuarantined, SourceAdvanced, TurnRecorded, TurnRef, TurnSkipped
+from projections import Index, content_digest
 from turnlog.recorder import Recorder
 from turnlog.sources.base import Chunk, Source, Stream, Unreadable
 
@@ -59,6 +59,7 @@ def _take_in(
 ) -> None:
     def more(index: Index) -> list[Event]:
         notes: list[Event] = list(_quarantine(recorder, index, source.name, stream.name, chunk.unreadable))
+        notes += _delivered_since(index, chunk.turns)
         if (notes or last) and index.cursor(source.name, stream.name) != chunk.cursor:
             notes.append(_advanced(source.name, stream.name, chunk))
         return notes
@@ -71,6 +72,21 @@ def _take_in(
         else:
             counts.recorded += 1
     counts.quarantined += len(chunk.unreadable)
+
+
+def _delivered_since(index: Index, turns: Sequence[TurnRecorded]) -> list[Event]:
+    """Turns that were recorded as owed and that the source says now some sink has: they need not be sent to it."""
+    found: dict[str, list[TurnRef]] = {}
+    for turn in turns:
+        known = index.find(turn.turn_id, content_digest(turn)) if turn.delivered_to else None
+        if known is None or known.same is None:
+            continue
+        ref = TurnRef(seq=known.same.seq, user=known.user, conversation=known.conversation)
+        for sink in turn.delivered_to:
+            if index.knows_sink(sink) and not index.is_told(ref.seq, sink):
+                found.setdefault(sink, []).append(ref)
+    reason = "the source says that it was delivered"
+    return [TurnSkipped(sink=sink, turns=tuple(refs), reason=reason) for sink, refs in found.items()]
 
 
 def _advanced(source: str, stream: str, chunk: Chunk) -> SourceAdvanced:

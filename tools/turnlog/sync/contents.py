@@ -4,13 +4,14 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from eventlog import Entry, EventLog, TurnRecorded
+from eventlog.codec import decode_line
 from projections import Index
 from turnlog.sinks.base import OutgoingTurn, Refused
 
-_CACHE_BYTES = 8 * 1024 * 1024  # of lines; decoded they take a few times as much
-_AHEAD = 2048
-"""So many events are read on for before it is cheaper to look the place up anew."""
-
+_CACHE_BYTES = 64 * 1024 * 1024
+_AHEAD, _AHEAD_FULL = 2048, 64
+"""So many events are read on for: all that is passed is kept, and will be wanted. Once there is no room for it, only
+as many as cost less than looking the place up."""
 
 Item = OutgoingTurn | Refused
 """A turn that can be sent, or why it cannot: its line is damaged, or holds what this version does not understand."""
@@ -20,10 +21,12 @@ class Contents:
     """Finds turns by seq. Lanes are interleaved in the log, so what is passed while reading on is kept for a while."""
 
     def __init__(self, log: EventLog, index: Index) -> None:
+        self._lookup = log.lookup()
         self._log = log
         self._index = index
-        self._kept: OrderedDict[int, Entry] = OrderedDict()
+        self._kept: OrderedDict[int, bytes] = OrderedDict()  # lines: what they are decoded to takes much more
         self._kept_bytes = 0
+        self._full = False
         self._ahead: Iterator[Entry] = iter(())
         self._position: int | None = None  # of `_ahead`; None when it has ended
 
@@ -38,9 +41,14 @@ class Contents:
 
     def _entry(self, seq: int) -> Entry | None:
         if seq in self._kept:
-            return self._kept[seq]
-        if self._position is None or not self._position < seq <= self._position + _AHEAD:
-            self._ahead, self._position = self._log.read(gt=seq - 1), seq - 1
+            return decode_line(self._kept[seq])
+        ahead = _AHEAD_FULL if self._full else _AHEAD
+        if self._position is None or not self._position < seq <= self._position + ahead:
+            entry = self._lookup.get(seq)
+            if entry is not None:
+                self._keep(entry)
+            self._ahead, self._position = self._log.read(gt=seq), seq
+            return entry
         for entry in self._ahead:
             self._position = entry.seq
             if entry.type == "TurnRecorded":
@@ -53,8 +61,13 @@ class Contents:
     def _keep(self, entry: Entry) -> None:
         if entry.seq in self._kept:
             return
-        self._kept[entry.seq] = entry
+        self._kept[entry.seq] = entry.line
         self._kept_bytes += len(entry.line)
         while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:
+            self._full = True
             _, dropped = self._kept.popitem(last=False)
-            self._kept_bytes -= len(dropped.line)
+            self._kept_bytes -= len(dropped)
+
+    def close(self) -> None:
+        """Let go of the log's files."""
+        self._lookup.close()

@@ -84,9 +84,15 @@ class SinkEngine:
             self.counts.pending = sum(self._sink_state.totals()[s] for s in ("pending", "attempting", "retrying"))
         return self.counts
 
+    def enrolled_type(self) -> str:
+        """The type that the sink was enrolled with; empty if it is not enrolled."""
+        self._catch_up()
+        return self._sink_state.kind if self._name in self._state.sinks else ""
+
     def close(self) -> None:
         """Let go of files; the sink is the caller's."""
         self._live.close()
+        self._contents.close()
         self._index.close()
 
     @property

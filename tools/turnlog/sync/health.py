@@ -7,7 +7,7 @@ from itertools import chain
 from msgspec import Struct
 
 from eventlog import EventLog
-from projections import DELIVERY, Pause, SinkState, replay
+from projections import Delivery, Pause, SinkState
 from turnlog.clock import age_seconds
 from turnlog.config import SinkConfig
 
@@ -29,9 +29,8 @@ class SinkHealth(Struct, frozen=True):
     last_success_at: datetime | None
 
 
-def sink_health(log: EventLog, configured: Sequence[SinkConfig], now: datetime) -> list[SinkHealth]:
-    """The sinks of the log, then those that only the configuration knows."""
-    (state,) = replay(log, DELIVERY)
+def sink_health(log: EventLog, state: Delivery, configured: Sequence[SinkConfig], now: datetime) -> list[SinkHealth]:
+    """The sinks of the log, whose state is `state`, then those that only the configuration knows."""
     names = {sink.name for sink in configured}
     known = [_health(log, state.turns.seqs, sink, sink.name in names, now) for sink in state.sinks.values()]
     new = [_unborn(sink) for sink in configured if sink.name not in state.sinks]

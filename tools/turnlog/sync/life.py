@@ -46,11 +46,13 @@ class Life(Struct, frozen=True):
 
 
 def find_turns(log: EventLog, name: str) -> list[int]:
-    """The seqs of the turns that a person means: a seq, or a turn id with all its revisions."""
+    """The seqs of the turns that a person means: a seq or, if no turn has that, a turn id with all its revisions."""
     found = []
     for entry in log.read():
         turn = _header(entry)
-        if turn is not None and name in (str(entry.seq), turn.turn_id):
+        if turn is not None and name == str(entry.seq):
+            return [entry.seq]
+        if turn is not None and name == turn.turn_id:
             found.append(entry.seq)
     return found
 

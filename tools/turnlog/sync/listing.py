@@ -10,7 +10,7 @@ from projections import STATE_NAMES, UNDELIVERED, Delivery, Failure, RetryPolicy
 
 
 class Filter(Struct, frozen=True):
-    """Which turns are meant; a field that is None means any. `turns` are seqs or turn ids."""
+    """Which turns are meant; a field that is None means any. `turns` are seqs, as text."""
 
     turns: tuple[str, ...] = ()
     sink: str | None = None
@@ -26,7 +26,7 @@ class Filter(Struct, frozen=True):
 
     def takes(self, seq: int, turn: TurnHeader) -> bool:
         """Whether a turn is meant."""
-        if self.turns and str(seq) not in self.turns and turn.turn_id not in self.turns:
+        if self.turns and str(seq) not in self.turns:
             return False
         pairs = (
             (self.user, turn.user),

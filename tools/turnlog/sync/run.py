@@ -8,14 +8,14 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from eventlog import Event, EventLog, SinkEnrolled
+from eventlog import Event, EventLog, Problem, SinkEnrolled
 from eventlog.codec import decode_line, encode_line
 from projections import DELIVERY, Delivery, Index, SinkState, replay
 from projections.delivery import DEAD, OPEN
 from turnlog.clock import Clock, SystemClock
 from turnlog.config import Config, SinkConfig
 from turnlog.convert import nearest
-from turnlog.errors import TurnlogError, WrongUsage
+from turnlog.errors import ConfigError, TurnlogError, WrongUsage
 from turnlog.recorder import Recorder
 from turnlog.sinks.base import Sink
 from turnlog.sinks.registry import open_sink
@@ -88,7 +88,17 @@ def _sync_sink(
     with lease(log.directory, sink.name), closing(open_sink(config, sink)) as opened:
         engine = SinkEngine(log, sink.name, opened, policy=config.sync.policy(), clock=clock, on_events=on_events)
         with closing(engine):
+            _check_type(sink, engine.enrolled_type())
             return engine.run_once(stop=stop)
+
+
+def _check_type(sink: SinkConfig, enrolled: str) -> None:
+    """A name stands for one sink for ever: what was delivered to it was not delivered to another."""
+    if enrolled not in ("", sink.type):
+        raise ConfigError(
+            f"the sink {sink.name!r} was enrolled with the type {enrolled!r} and is configured as {sink.type!r}; "
+            "give the new one a name of its own"
+        )
 
 
 def plan_all(directory: Path, config: Config, names: Sequence[str] = ()) -> list[PlannedRequest]:
@@ -157,7 +167,11 @@ def _note_what_is_left(
     names: Sequence[str],
 ) -> None:
     """Count what is left at every sink (or those named), say why, and end 1 if it is; also what is dead."""
-    (state,) = replay(log, DELIVERY)
+    damage: list[Problem] = []
+    (state,) = replay(log, DELIVERY, problems=damage)
+    if damage:
+        result.problems.append(f"{len(damage)} damaged places in the log were passed over; see `turnlog verify`")
+        result.exit_code = max(result.exit_code, 1)
     result.counts.pending = 0
     for sink in state.sinks.values():
         if sink.retired or (names and sink.name not in names):

@@ -12,6 +12,7 @@ import msgspec
 from eventlog import FAILURE_KINDS
 from turnlog.sinks.base import Delivered, FindingSink, Outcome, OutgoingTurn, Refused, Sink, Unknown
 from turnlog.sync.contents import Item
+from turnlog.sync.outcomes import SINK_KINDS
 from turnlog.text import clean
 
 
@@ -19,7 +20,8 @@ def send(sink: Sink, items: Sequence[Item], doubtful: Collection[int]) -> list[O
     """Send the turns among `items` in one request; the outcome of each item, in their order.
 
     `doubtful` are the seqs of turns that the sink may have already. Where sending again would duplicate and the sink
-    can tell, it is asked for them first. What it leaves in doubt now is asked for at once.
+    can tell, it is asked for them first. What it leaves in doubt now is asked for at once; doubt that repeats is the
+    sink's fault if its check says that it is not well: a server that hangs kills no turn.
     """
     decided: dict[int, Outcome] = {i: item for i, item in enumerate(items) if isinstance(item, Refused)}
     turns = {i: item for i, item in enumerate(items) if isinstance(item, OutgoingTurn)}
@@ -29,6 +31,9 @@ def send(sink: Sink, items: Sequence[Item], doubtful: Collection[int]) -> list[O
     if rest:
         decided |= zip(rest, _deliver(sink, list(rest.values())), strict=True)
     decided |= _found(sink, {i: turn for i, turn in rest.items() if _is_in_doubt(decided[i])})
+    again = [i for i, turn in rest.items() if _is_in_doubt(decided[i]) and turn.seq in doubtful]
+    if again and (refused := check(sink)):
+        decided |= dict.fromkeys(again, refused)
     return [decided[i] for i in range(len(items))]
 
 
@@ -41,12 +46,17 @@ def settle(sink: Sink, items: Sequence[Item], otherwise: Sequence[Outcome]) -> l
 
 
 def check(sink: Sink) -> Refused | None:
-    """Whether the sink takes turns; None if it does."""
+    """What is wrong with the sink, as a failure of the sink's own; None if it takes turns."""
     try:
         refused = sink.check()
-        return None if refused is None else _sound_refusal(refused)
     except Exception as error:  # noqa: BLE001 - see the module
         return Refused("unavailable", f"the sink's check broke: {type(error).__name__}")
+    if refused is None:
+        return None
+    refused = _sound_refusal(refused)
+    if refused.kind in SINK_KINDS:
+        return refused
+    return msgspec.structs.replace(refused, kind="unavailable")  # a check is about no turn, whatever failed in it
 
 
 def size(sink: Sink, item: Item) -> int:

@@ -21,6 +21,7 @@ from eventlog import (
     SyncAttempted,
     SyncFailed,
     SyncSucceeded,
+    TurnSkipped,
 )
 from projections import (
     DELIVERY,
@@ -148,15 +149,27 @@ def lanes_stay_in_order(entries: Sequence[Entry], policy: RetryPolicy = _NO_POLI
 
 
 def attempts_stay_in_order(entries: Sequence[Entry], _: RetryPolicy = _NO_POLICY) -> None:
-    """Law 6, of what was done: a turn was attempted only with or after all earlier ones of its lane."""
+    """Law 6, of what was done: a turn was attempted only with or after all earlier ones of its lane.
+
+    What an operator decided since the engine last wrote an outcome may have come between a plan and its attempt; of
+    those turns nothing is asked.
+    """
     state = DELIVERY.initial()
+    decided: dict[str, set[int]] = {}
     for entry in entries:
         event = entry.event
-        sink = state.sinks.get(event.sink) if isinstance(event, SyncAttempted) else None
-        if isinstance(event, SyncAttempted) and sink is not None:
-            ahead: set[int] = set()
+        if isinstance(event, SyncAttempted) and event.sink in state.sinks:
+            left_out, ahead = decided.get(event.sink, set()), set[int]()
             for seq in event.turns:
-                _check_attempted(state, sink, seq, ahead, f"the attempt {entry.seq} of turn {seq} at {sink.name!r}")
+                if seq not in left_out:
+                    what = f"the attempt {entry.seq} of turn {seq} at {event.sink!r}"
+                    _check_attempted(state, state.sinks[event.sink], seq, ahead, left_out, what)
+        elif isinstance(event, SyncSucceeded | SyncFailed):
+            decided.pop(event.sink, None)
+        elif isinstance(event, RetryRequested | TurnSkipped):
+            decided.setdefault(event.sink, set()).update(ref.seq for ref in event.turns)
+        elif isinstance(event, SinkRetired):
+            decided[event.sink] = set(state.turns.seqs)
         DELIVERY.apply(state, entry)
 
 
@@ -330,11 +343,14 @@ def _check_waits(state: Delivery, sink: SinkState, policy: RetryPolicy) -> None:
         _require(5, 0 <= waits <= bound, f"turn {seq} at {sink.name!r} waits no longer than it must")
 
 
-def _check_attempted(state: Delivery, sink: SinkState, seq: int, ahead: set[int], what: str) -> None:
+def _check_attempted(
+    state: Delivery, sink: SinkState, seq: int, ahead: set[int], left_out: set[int], what: str
+) -> None:
     ordinal = state.turns.ordinal(seq)
     owed = ordinal is not None and sink.states[ordinal] in OPEN and sink.states[ordinal] != ATTEMPTING
     _require(6, owed, f"{what}: it was to be sent")
     if ordinal is not None:
-        lane = list(sink.lanes[state.turns.lane_id(ordinal)])
-        _require(6, set(lane[: lane.index(ordinal)]) <= ahead, f"{what}: all before it in its lane went ahead")
-        ahead.add(ordinal)
+        lane = [state.turns.seqs[other] for other in sink.lanes[state.turns.lane_id(ordinal)]]
+        before = set(lane[: lane.index(seq)]) - left_out
+        _require(6, before <= ahead, f"{what}: all before it in its lane went ahead")
+        ahead.add(seq)

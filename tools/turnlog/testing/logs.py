@@ -43,12 +43,13 @@ from turnlog.testing.strategies import (
     SINKS,
     SOURCES,
     USERS,
+    attempts,
     decisions,
-    deliveries,
     events,
     json_values,
     make_entry,
     names,
+    outcomes,
     short_turns,
 )
 
@@ -266,42 +267,56 @@ def logs(draw: Draw, policy: RetryPolicy = RetryPolicy(max_attempts=3), *, steps
 
 _field_names = st.sampled_from(["sink", "turns", "turn_id", "attempt", "kind", "messages", "source", "supersedes"])
 _tags = st.sampled_from(sorted(EVENT_TYPES)) | st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,8}", fullmatch=True)
-_sinks, _numbers = st.sampled_from(SINKS), st.integers(0, 12)
-_moves = deliveries(sinks=_sinks, seqs=_numbers)
-_often = st.one_of(
-    short_turns(), _moves, _moves, st.builds(SinkEnrolled, sink=_sinks), decisions(sinks=_sinks, seqs=_numbers)
-)
-_any = events()
+_sinks, _numbers, _AIMED = st.sampled_from(SINKS), st.integers(0, 11), 10
+_kinds = {
+    "turn": short_turns(),
+    "attempt": attempts(sinks=_sinks, seqs=_numbers),
+    "outcome": outcomes(sinks=_sinks, seqs=_numbers),
+    "enrolment": st.builds(SinkEnrolled, sink=_sinks),
+    "decision": decisions(sinks=_sinks, seqs=_numbers),
+    "any": events(),
+}
+_choices = ["turn"] * 6 + ["attempt"] * 5 + ["outcome"] * 6 + ["decision"] * 3 + ["enrolment"] * 2 + ["any", "broken"]
 _broken = st.dictionaries(_field_names | names, json_values(), max_size=4)
+
+
+def _aim(number: int, seqs: Sequence[int]) -> int:
+    """The seq that a small number means, counted from the last one back and round; a larger one means itself."""
+    return seqs[-1 - number % len(seqs)] if seqs and number < _AIMED else number
 
 
 def _aimed(event: Event, entries: Sequence[Entry]) -> Event:
     """The event with most of its numbers made seqs of turns and attempts that are there, or it would rarely matter."""
     turns = [entry.seq for entry in entries if entry.type == "TurnRecorded"]
-    attempts = [entry.seq for entry in entries if entry.type == "SyncAttempted"]
-
-    def aim(number: int, seqs: Sequence[int]) -> int:
-        return seqs[-number] if 0 < number <= len(seqs) else number
-
-    changes: dict[str, Any] = {}
-    if isinstance(event, SyncAttempted | SyncSucceeded | SyncFailed | DeliveryRevoked):
-        changes["turns"] = tuple(aim(number, turns) for number in event.turns)
-    if isinstance(event, RetryRequested | TurnSkipped):
-        changes["turns"] = tuple(TurnRef(seq=aim(ref.seq, turns)) for ref in event.turns)
     if isinstance(event, SyncSucceeded | SyncFailed):
-        changes["attempt"] = aim(event.attempt, attempts)
+        return _aimed_at_attempt(event, [entry for entry in entries if isinstance(entry.event, SyncAttempted)])
+    changes: dict[str, Any] = {}
+    if isinstance(event, SyncAttempted | DeliveryRevoked):
+        changes["turns"] = tuple(_aim(number, turns) for number in event.turns)
+    if isinstance(event, RetryRequested | TurnSkipped):
+        changes["turns"] = tuple(TurnRef(seq=_aim(ref.seq, turns)) for ref in event.turns)
     if isinstance(event, TurnRecorded) and event.supersedes is not None:
-        changes["supersedes"] = aim(event.supersedes, turns)
+        changes["supersedes"] = _aim(event.supersedes, turns)
     return msgspec.structs.replace(event, **changes)
+
+
+def _aimed_at_attempt(event: SyncSucceeded | SyncFailed, attempts: Sequence[Entry]) -> Event:
+    """An outcome of one of the last attempts, of turns that were in it, at its sink; or of anything, as drawn."""
+    if not attempts or event.attempt >= _AIMED:
+        return event
+    entry = attempts[-1 - event.attempt % min(len(attempts), 3)]
+    attempted = entry.view(SyncAttempted)
+    turns = tuple(_aim(number, attempted.turns) for number in event.turns)
+    return msgspec.structs.replace(event, attempt=entry.seq, sink=attempted.sink, turns=turns)
 
 
 def _a_line(draw: Draw, entries: Sequence[Entry]) -> tuple[str, bytes]:
     """A tag and the encoded fields of an event: mostly one that moves deliveries, now and then one that is none."""
-    choice = draw(st.integers(0, 19))
-    if choice == 0:
+    choice = draw(st.sampled_from(_choices))
+    if choice == "broken":
         tag = draw(_tags)
         return tag, msgspec.json.encode({"type": tag, **draw(_broken)})
-    event = _aimed(draw(_any if choice == 1 else _often), entries)
+    event = _aimed(draw(_kinds[choice]), entries)
     return tag_of(type(event)), encode_event(event)
 
 

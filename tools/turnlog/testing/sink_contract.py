@@ -76,7 +76,7 @@ class SinkContract(ABC):
             assert sink.check() is None
 
     def test_every_turn_has_an_outcome_and_arrives(self) -> None:
-        """One request with several turns: each is delivered, with a receipt that is plain JSON, and its texts arrive."""
+        """One request with several turns: each is delivered, with a receipt that is JSON, and its texts arrive."""
         name = _new_name()
         batch = outgoing([said(name, f"question {i}", f"answer {i}") for i in range(5)])
         with closing(self.make_sink()) as sink:

@@ -141,12 +141,16 @@ def policies() -> Strategy[RetryPolicy]:
     )
 
 
-def deliveries(*, sinks: Strategy[str], seqs: Strategy[int]) -> Strategy[Event]:
-    """What is written while turns are delivered: attempts and what came of them."""
+def attempts(*, sinks: Strategy[str], seqs: Strategy[int]) -> Strategy[SyncAttempted]:
+    """Turns that are being sent."""
+    return st.builds(SyncAttempted, sink=sinks, turns=_tuples(seqs), worker=texts)
+
+
+def outcomes(*, sinks: Strategy[str], seqs: Strategy[int]) -> Strategy[SyncSucceeded | SyncFailed]:
+    """What came of attempts."""
     turns_of = {"sink": sinks, "turns": _tuples(seqs)}
     waits = _maybe(st.floats(0, 1e6) | st.floats(allow_nan=False, allow_infinity=False))
     return st.one_of(
-        st.builds(SyncAttempted, **turns_of, worker=texts),
         st.builds(SyncSucceeded, **turns_of, attempt=seqs, receipt=json_values(), reconciled=st.booleans()),
         st.builds(
             SyncFailed,
@@ -201,7 +205,8 @@ def events(
     return st.one_of(
         turns(),
         short_turns(),
-        deliveries(sinks=sinks, seqs=seqs),
+        attempts(sinks=sinks, seqs=seqs),
+        outcomes(sinks=sinks, seqs=seqs),
         decisions(sinks=sinks, seqs=seqs),
         notes(sinks=sinks, seqs=seqs),
     )

@@ -13,6 +13,7 @@ from turnlog.cli.output import print_json
 from turnlog.config import default_user
 from turnlog.convert import nearest
 from turnlog.errors import WrongUsage
+from turnlog.recorder import Recorder
 from turnlog.sources.base import Source
 from turnlog.sources.importing import ImportCounts, Progress, import_streams
 from turnlog.sources.save_data import SaveData
@@ -62,9 +63,20 @@ def command(
         app.recorder(dry_run=dry_run, enrol=not dry_run) as recorder,
         _progress(sum(stream.size_bytes for stream in streams)) as progress,
     ):
+        _check_sink(app, recorder, already_synced_to)
         counts = import_streams(recorder, reader, streams, progress=progress)
     _print(counts, dry_run=dry_run, as_json=as_json)
     return 0
+
+
+def _check_sink(app: App, recorder: Recorder, name: str | None) -> None:
+    """A sink that nobody knows may be one to come, or a slip."""
+    with recorder.index.locked():
+        recorder.index.refresh()
+        if name is None or recorder.index.knows_sink(name):
+            return
+    if name not in [sink.name for sink in app.config_or_defaults.sinks]:
+        say(f"no sink {name!r} is configured or enrolled yet; what is marked as synced is kept from it all the same")
 
 
 def _zone(name: str | None) -> tzinfo | None:

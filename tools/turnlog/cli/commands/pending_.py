@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from projections import DELIVERY, replay
+from projections import DELIVERY
 from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.filters import filter_options, to_filter
 from turnlog.cli.output import ago, print_json, print_table
@@ -22,7 +22,7 @@ def command(app: App, /, as_json: bool, **chosen: Any) -> None:
     That is what is pending, attempting, retrying or dead, a line for each turn and sink, in the order of the log.
     """
     log = app.read_log()
-    (state,) = replay(log, DELIVERY)
+    (state,) = app.replay(DELIVERY)
     app.check_sink(chosen["sink"], state)
     rows = list_turns(log, state, to_filter(**chosen), policy=app.policy)
     if as_json:

@@ -24,4 +24,4 @@ def command(app: App, /, turns: tuple[str, ...], **options: Any) -> None:
     TURNs are seqs or turn ids; or choose by --sink, --state, --user, --conversation, --source. Without --state a
     choice takes what is dead or retrying. Attempts count from 0 again, and the next `turnlog sync` sends them.
     """
-    decide(app, RetryRequested, choose_retries, turns, done="to be sent again", **options)
+    decide(app, RetryRequested, choose_retries, turns, done="due to be sent again", **options)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from eventlog import Event, SinkPaused, SinkResumed, SinkRetired
-from projections import DELIVERY, replay
+from projections import DELIVERY
 from turnlog.cli.app import App, json_option, pass_app
 from turnlog.cli.output import ago, duration, print_json, print_table
 from turnlog.errors import WrongUsage
@@ -26,7 +26,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
     app = ctx.find_object(App)
     assert app is not None  # noqa: S101 - the group made it
     now = datetime.now(UTC)
-    healths = sink_health(app.read_log(), app.config_or_defaults.sinks, now)
+    (state,) = app.replay(DELIVERY)
+    healths = sink_health(app.read_log(), state, app.config_or_defaults.sinks, now)
     if as_json:
         for health in healths:
             print_json(health)
@@ -74,7 +75,7 @@ def retire(app: App, name: str, reason: str) -> None:
 
 
 def _decide(app: App, name: str, event: Event, done: str) -> None:
-    (state,) = replay(app.read_log(), DELIVERY)
+    (state,) = app.replay(DELIVERY)
     app.check_sink(name, state)
     if name in state.sinks and state.sinks[name].retired:
         raise WrongUsage(f"the sink {name!r} is retired, which is for good; configure a sink of another name")

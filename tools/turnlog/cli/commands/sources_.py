@@ -3,7 +3,7 @@
 import click
 
 from eventlog import EventLog, LineQuarantined
-from projections import SOURCES, SourceState, replay
+from projections import SOURCES, SourceState
 from turnlog.cli.app import App, json_option, pass_app
 from turnlog.cli.output import print_json, print_table
 
@@ -17,7 +17,7 @@ def command(app: App, as_json: bool) -> None:
     What could not be read is kept in the log; `turnlog tail --json` or a blob beside the log has its bytes.
     """
     log = app.read_log()
-    (state,) = replay(log, SOURCES)
+    (state,) = app.replay(SOURCES)
     if as_json:
         for name, source in state.sources.items():
             print_json(_to_json(log, name, source))

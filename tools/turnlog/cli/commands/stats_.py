@@ -2,7 +2,7 @@
 
 import click
 
-from projections import DELIVERY, STATISTICS, SinkCounts, replay
+from projections import DELIVERY, STATISTICS, SinkCounts
 from turnlog.cli.app import App, json_option, pass_app
 from turnlog.cli.output import print_json, print_table
 
@@ -17,7 +17,7 @@ def command(app: App, as_json: bool) -> None:
 
     By sink, by source, and by the hour (UTC) in which turns were recorded.
     """
-    statistics, delivery = replay(app.read_log(), STATISTICS, DELIVERY)
+    statistics, delivery = app.replay(STATISTICS, DELIVERY)
     sinks = {
         name: {**sink.totals(), **_counts(statistics.sinks.get(name, SinkCounts()))}
         for name, sink in delivery.sinks.items()

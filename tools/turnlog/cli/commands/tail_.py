@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 import click
 import msgspec
@@ -23,12 +24,17 @@ def command(app: App, lines: int, follow: bool, as_json: bool) -> None:
 
     With --json each line is the log's own, checksum included.
     """
-    for entry in _entries(app.read_log(), lines, follow=follow):
+    for entry in _until_interrupted(_entries(app.read_log(), lines, follow=follow)):
         if as_json:
             sys.stdout.buffer.write(entry.line + b"\n")
         else:
             click.echo(f"{entry.seq:>8}  {entry.at:%Y-%m-%d %H:%M:%S}Z  {entry.type:<16}  {one_line(_summary(entry))}")
         sys.stdout.flush()
+
+
+def _until_interrupted(entries: Iterator[Entry]) -> Iterator[Entry]:
+    with suppress(KeyboardInterrupt):  # the way to end --follow, and no error
+        yield from entries
 
 
 def _entries(log: EventLog, lines: int, *, follow: bool) -> Iterator[Entry]:
@@ -48,5 +54,5 @@ def _summary(entry: Entry) -> str:
 
 
 def _brief(value: object) -> str:
-    text = msgspec.json.encode(value).decode() if isinstance(value, dict | list) else str(value)
+    text = msgspec.json.encode(value).decode() if isinstance(value, dict | list | tuple) else str(value)
     return text if len(text) <= 80 else text[:77] + "..."
