@@ -83,7 +83,16 @@ def cli(ctx: click.Context, directory: str | None, config_path: str | None) -> N
 def main(arguments: list[str] | None = None) -> None:
     """The console script."""
     _mend_streams()
-    sys.exit(run(arguments))
+    code = run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError:  # told already; what is left must not fail once more when the interpreter ends
+        _discard_stdout()
+    sys.exit(code)
+
+
+def _discard_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _mend_streams() -> None:
@@ -109,7 +118,7 @@ def run(arguments: list[str] | None = None) -> int:
         print("turnlog: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `turnlog tail | head`: whoever read has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return 1
     except Exception as error:
         code = _exit_code(error)
