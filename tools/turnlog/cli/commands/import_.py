@@ -114,4 +114,5 @@ def _print(counts: ImportCounts, *, dry_run: bool, as_json: bool) -> None:
             f"quarantined {counts.quarantined}"
         )
     if counts.quarantined:
-        say(f"{counts.quarantined} could not be read and are kept in quarantine; see `turnlog sources`")
+        kept = "would be kept in quarantine" if dry_run else "are kept in quarantine; see `turnlog sources`"
+        say(f"{counts.quarantined} could not be read and {kept}")
