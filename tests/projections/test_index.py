@@ -275,10 +275,14 @@ def test_sinks_and_cursors_are_known(tmp_path: Path) -> None:
 
 TURN_IDS = ("a", "b", "c", "d")
 said = st.builds(
-    lambda turn_id, **fields: turn(turn_id, conversation="c2" if turn_id == "d" else "c1", **fields),
+    lambda turn_id, messages, source: TurnRecorded(
+        turn_id=turn_id, conversation="c2" if turn_id == "d" else "c1", source=source, messages=messages
+    ),
     st.sampled_from(TURN_IDS),
-    text=st.sampled_from(["one", "two", "three"]),
-    source=st.sampled_from(["live", "live", "chat"]),
+    st.lists(st.sampled_from([Message("user", "one"), Message("user", "two", id="m")]), min_size=1, max_size=3).map(
+        tuple
+    ),
+    st.sampled_from(["live", "live", "chat"]),
 )
 
 

@@ -105,6 +105,8 @@ def test_next_attempt_at_is_told_for_retrying_turns_only() -> None:
     state = delivery(enrolled(), turn("a"), turn("b"), attempted(2), failed(4, 2))
     sink = state.sinks[SINK]
     assert next_attempt_at(state, sink, 1, POLICY) is None
+    away = delivery(enrolled(), turn("a"), attempted(2), failed(3, 2, kind="unavailable"))
+    assert next_attempt_at(away, away.sinks[SINK], 0, POLICY) is None
     due = next_attempt_at(state, sink, 0, POLICY)
     assert due is not None
     assert timedelta(0) < due - (START + timedelta(seconds=4)) <= timedelta(seconds=2)

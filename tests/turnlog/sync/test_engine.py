@@ -135,6 +135,14 @@ def test_lanes_keep_their_order_on_many_connections(make: Make) -> None:
         assert [seq for seq in bench.sink.taken if seq in seqs] == seqs
 
 
+def test_lanes_take_turns(bench: Bench) -> None:
+    """With one connection and one turn in a request, nobody waits for all of another's turns."""
+    bench.sink.limits = Limits(turns=1)
+    ann, bob = bench.record(3, user="ann"), bench.record(3, user="bob")
+    assert bench.run().delivered == 6
+    assert bench.sink.taken == [seq for pair in zip(ann, bob, strict=True) for seq in pair]
+
+
 def test_a_stuck_user_blocks_nobody_else(bench: Bench) -> None:
     """While one lane waits for a retry, the others are delivered."""
     stuck = bench.record(3, user="ann")

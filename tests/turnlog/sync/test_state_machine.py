@@ -22,6 +22,7 @@ from eventlog import (
     SinkPaused,
     SinkResumed,
     SyncAttempted,
+    SyncFailed,
     TurnRef,
     TurnSkipped,
 )
@@ -29,6 +30,7 @@ from projections import RetryPolicy, eligible
 from turnlog.recorder import INDEX_NAME
 from turnlog.sinks.base import Limits, OutgoingTurn
 from turnlog.sync.engine import OPERATOR
+from turnlog.sync.outcomes import DEATHS_MAX
 from turnlog.testing import (
     ALL,
     Fault,
@@ -263,12 +265,11 @@ class DeliveryMachine(RuleBasedStateMachine):
         self._check_order(states)
 
     def _blamed(self) -> set[int]:
-        """The turns that a fault was about, or over which a worker died before it sent them."""
+        """The turns that a fault was about, and those that were on their way when a worker died for the third time."""
         faults = [(request.seqs, request.fault) for request in self.sink.requests if request.fault is not None]
         refused = [seqs for seqs, fault in faults if fault.refused is None or fault.refused.kind not in NOBODY_S]
-        sent = Counter(seq for request in self.sink.requests for seq in request.seqs)
-        attempts = Counter(seq for event in self.it.told(SyncAttempted) for seq in event.turns)
-        return {seq for seqs in refused for seq in seqs} | set(attempts - sent)
+        deaths = Counter(seq for event in self.it.told(SyncFailed) if "died" in event.error for seq in event.turns)
+        return {seq for seqs in refused for seq in seqs} | {seq for seq, count in deaths.items() if count > DEATHS_MAX}
 
     def _check_stored(self, states: dict[int, str]) -> None:
         """The backend has each turn once, with the content of the last revision that it was to have."""
