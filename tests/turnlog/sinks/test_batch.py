@@ -218,11 +218,18 @@ def test_the_check_finds_nobody(wire: Wire) -> None:
         refused = sink.check()
     assert refused is not None
     assert refused.kind == "unavailable"
-    wire.answers = [reply(404)]
+    wire.answers = [reply(404), reply(404)]
     with closing(open_batch(wire.url)) as sink:
         refused = sink.check()
     assert refused is not None
     assert refused.kind == "unavailable"
+
+
+def test_a_server_that_does_not_tell_its_health_may_be_well(wire: Wire) -> None:
+    """What it says of an empty batch decides: else a pause of such a sink would never end."""
+    wire.answers = [reply(404), reply(200, b'{"code":0,"message":"ok","data":{}}')]
+    with closing(open_batch(wire.url)) as sink:
+        assert sink.check() is None
 
 
 def test_the_check_stores_nothing(server: Server) -> None:
