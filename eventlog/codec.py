@@ -14,17 +14,19 @@ and `.jsonl`. It holds one event per line: a JSON object in UTF-8, then `\n`::
 4. `seq` is the event's position in the log: 1, 2, 3 ... without holes, over all segments.
 5. `at` is when the log took the event: UTC, microseconds, always 27 characters.
 6. A line is *whole* when it has this shape, its checksum is right, and its newline is there.
-7. Lines that are empty are no events: a growing segment may be extended ahead with newlines. Readers pass over them.
+7. Lines that are empty are no events: a growing segment may be extended ahead with newlines, which the next lines
+   are written over; a sealed one ends with the newline of its last line. Readers pass over them. Between lines they
+   are what a power cut left where blocks were not written.
 8. The first whole line of every segment is a `SegmentOpened`: the format's number and, but for the first segment,
    the name, length and CRC-32 of the segment before it, which will not grow any more.
-9. No byte of a line changes once its newline is written, and no line disappears. What a crash left unfinished is
-   closed with the byte 0x18 (CAN, which stands in no JSON) and a newline, then named by a `TornTailClosed`; so it
-   is told from damage even if the next crash comes between the two.
+9. No byte of a whole line changes, and no line disappears. What a crash left unfinished is closed with the byte 0x18
+   (CAN, which stands in no JSON) and a newline, then named by a `TornTailClosed`; so it is told from damage even if
+   the next crash comes between the two.
 10. An unknown type, or a field that a version does not know, is kept and passed over. A segment of a higher format
     number is not read at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -108,7 +110,7 @@ def _decoder(kind: type[Any]) -> Callable[[bytes], Any]:
 
 
 def decode_fields(line: bytes, kind: type[ViewT]) -> ViewT:
-    """A line, or what `encode_event` returns, as the struct `kind`.
+    """A line, or an event's JSON alone, as the struct `kind`.
 
     Raises msgspec.MsgspecError when it does not fit, or is nested too deeply for the stack.
     """
@@ -118,28 +120,47 @@ def decode_fields(line: bytes, kind: type[ViewT]) -> ViewT:
         raise msgspec.DecodeError("it is nested too deeply") from error
 
 
-def encode_event(event: Event) -> bytes:
-    """The event's own fields as they will stand in its line, without frame: everything but seq and time.
+Encoded = tuple[str, bytes]
+"""An event before its seq and time are known: its type's tag and its JSON."""
+
+
+def encode_event(event: Event) -> Encoded:
+    """Encode an event's own fields.
 
     Raises UnicodeEncodeError for text that is no valid Unicode, TypeError for values that JSON cannot hold.
     """
-    return _encode(event)
+    return tag_of(type(event)), _encode(event)
 
 
-def frame(encoded: bytes, tag: str, seq: int, at: datetime) -> bytes:
-    """The line, newline included, of an event that `encode_event` encoded.
+@cache
+def _beginning(tag: str) -> tuple[bytes, int]:
+    """How the bodies of an event type's lines begin, and how much of its JSON that stands for."""
+    kind = b'"type":"%b"' % tag.encode()
+    return kind + b',"seq":', len(kind) + 1
 
-    `at` is in UTC; its microseconds are always written.
+
+def frame(events: Sequence[Encoded], first_seq: int, at: datetime) -> bytes:
+    """The lines, newlines included, of events with consecutive seqs; `at` is in UTC.
+
+    One buffer for all of them: a write(2) for each would cost more than the rest.
     """
-    stamp = at.isoformat(timespec="microseconds")[:26]  # a fifth of what strftime costs
-    fields = encoded[len(tag) + 10 :]  # what follows '{"type":"<tag>"'
-    body = f'"type":"{tag}","seq":{seq},"at":"{stamp}Z"'.encode() + fields
-    return b'{"crc":"%08x",%b\n' % (crc32(body), body)
+    stamp = b',"at":' + _stamp(at)
+    pieces: list[bytes] = []
+    for seq, (tag, json) in enumerate(events, first_seq):
+        kind, length = _beginning(tag)
+        head, behind = b"%b%d%b" % (kind, seq, stamp), json[length:]
+        pieces += (b'{"crc":"%08x",' % crc32(behind, crc32(head)), head, behind, b"\n")
+    return b"".join(pieces)
+
+
+def _stamp(at: datetime) -> bytes:
+    stamp = _encode(at)  # a fifth of what isoformat costs, but without microseconds where there are none
+    return stamp if len(stamp) == _AT_LENGTH + 2 else b'"%bZ"' % at.isoformat(timespec="microseconds")[:26].encode()
 
 
 def encode_line(event: Event, *, seq: int, at: datetime) -> bytes:
     """The whole line of an event, newline included."""
-    return frame(encode_event(event), tag_of(type(event)), seq, at)
+    return frame((encode_event(event),), seq, at)
 
 
 def decode_line(line: bytes) -> Entry | None:

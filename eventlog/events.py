@@ -4,11 +4,15 @@ An event's tag is its class name and never changes; a new field has a default; a
 version does not know is kept in the log and passed over (`UnknownEvent`). Times are UTC.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from operator import attrgetter
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
-from msgspec.structs import force_setattr
+from msgspec.structs import astuple, force_setattr
 
 from eventlog.errors import InvalidEvent
 
@@ -51,12 +55,16 @@ class Message(Struct, frozen=True, omit_defaults=True):
             raise InvalidEvent(f"a message has the role {self.role!r}; it must be one of {', '.join(ROLES)}")
         if not isinstance(self.content, str):
             raise InvalidEvent(f"a message's content must be text, not {type(self.content).__name__}")
+        _check_types(self)
         _check_utc("at", self.at)
         _freeze(self, "parts")
 
 
 class Event(Struct, frozen=True, tag=True, tag_field="type", kw_only=True):
     """What every event has in common: a tag, `"type"`, that is the name of its class."""
+
+    def __post_init__(self) -> None:
+        _check_types(self)
 
 
 class TurnHeader(Event, frozen=True, tag="TurnRecorded", kw_only=True):
@@ -73,6 +81,7 @@ class TurnHeader(Event, frozen=True, tag="TurnRecorded", kw_only=True):
     delivered_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_names(self, "turn_id", "source", "user", "conversation")
         _check_utc("started_at", self.started_at)
         _check_utc("ended_at", self.ended_at)
@@ -104,6 +113,7 @@ class SyncAttempted(Event, frozen=True, kw_only=True):
     worker: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_delivery(self)
 
 
@@ -117,6 +127,7 @@ class SyncSucceeded(Event, frozen=True, kw_only=True):
     reconciled: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_delivery(self)
 
 
@@ -139,6 +150,7 @@ class SyncFailed(Event, frozen=True, kw_only=True):
     turns_max: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_delivery(self)
         _check_names(self, "kind")
 
@@ -151,6 +163,7 @@ class DeliveryRevoked(Event, frozen=True, kw_only=True):
     reason: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_delivery(self)
 
 
@@ -162,6 +175,7 @@ class SinkEnrolled(Event, frozen=True, kw_only=True):
     since_seq: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_names(self, "sink")
 
 
@@ -172,6 +186,7 @@ class SinkRetired(Event, frozen=True, kw_only=True):
     reason: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_names(self, "sink")
 
 
@@ -184,6 +199,7 @@ class SinkPaused(Event, frozen=True, kw_only=True):
     until: datetime | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_names(self, "sink", "kind")
         _check_utc("until", self.until)
 
@@ -195,6 +211,7 @@ class SinkResumed(Event, frozen=True, kw_only=True):
     reason: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_names(self, "sink")
 
 
@@ -206,6 +223,7 @@ class SinkFlushed(Event, frozen=True, kw_only=True):
     up_to: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_names(self, "sink", "user")
 
 
@@ -225,6 +243,7 @@ class RetryRequested(Event, frozen=True, kw_only=True):
     reason: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_delivery(self)
 
 
@@ -236,6 +255,7 @@ class TurnSkipped(Event, frozen=True, kw_only=True):
     reason: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_delivery(self)
 
 
@@ -248,6 +268,7 @@ class SourceAdvanced(Event, frozen=True, kw_only=True):
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_names(self, "source", "stream")
 
 
@@ -263,6 +284,7 @@ class LineQuarantined(Event, frozen=True, kw_only=True):
     digest: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_names(self, "source", "stream", "position", "reason")
 
 
@@ -275,6 +297,7 @@ class ConversationNoted(Event, frozen=True, kw_only=True):
     notes: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_names(self, "source", "conversation")
 
 
@@ -335,9 +358,71 @@ EVENT_TYPES: dict[str, type[Event]] = {
 """Every event type by its tag."""
 
 
+_TAGS = {kind: tag for tag, kind in EVENT_TYPES.items()}
+
+
 def tag_of(kind: type[Event]) -> str:
     """The tag under which events of this struct stand in the log."""
-    return str(kind.__struct_config__.tag)
+    return _TAGS.get(kind) or str(kind.__struct_config__.tag)
+
+
+def has_free_form(event: Event) -> bool:
+    """Whether an event holds values that its fields' types say nothing about; all others were checked when made."""
+    free = _FREE_FORM.get(type(event))
+    return free is None or free(event)
+
+
+_parts = attrgetter("parts")
+
+_TYPE_NAMES = {datetime: "a time in UTC", str: "text"}
+
+_FREE_FORM: dict[type[Event], Callable[[Any], Any]] = dict.fromkeys(EVENT_TYPES.values(), lambda _event: False) | {
+    TurnRecorded: lambda event: event.usage or event.meta or any(map(_parts, event.messages)),
+    SyncSucceeded: lambda event: event.receipt is not None,
+    RetryRequested: lambda _event: True,
+    TurnSkipped: lambda _event: True,
+    SourceAdvanced: lambda event: event.cursor is not None,
+    ConversationNoted: lambda event: event.notes,
+}
+
+
+def _check_types(struct: Struct) -> None:
+    """Raise InvalidEvent where a value could be written but not be read again as this struct."""
+    kind = type(struct)
+    fields, of_tuples, known = _types(kind)
+    values = astuple(struct)
+    types = tuple(map(type, values))
+    if types not in known:
+        for (name, allowed), value in zip(fields, values, strict=True):
+            if allowed and (not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed)):
+                expected = " or ".join(_TYPE_NAMES.get(each, each.__name__) for each in allowed if each is not NoneType)
+                raise InvalidEvent(f"{kind.__name__}.{name} must be {expected}, not {value!r}")
+        known.add(types)
+    for index, allowed_item in of_tuples:
+        if not set(map(type, values[index])) <= {allowed_item}:
+            name, item = fields[index][0], allowed_item.__name__
+            raise InvalidEvent(f"{kind.__name__}.{name} must hold {item} and nothing else, not {values[index]!r}")
+
+
+@cache
+def _types(kind: type[Struct]) -> tuple[list[tuple[str, tuple[type, ...]]], list[tuple[int, type]], set[Any]]:
+    """A struct's fields with the types that their values may have (none: any), which of them are tuples of one type,
+    and a set to remember in which combinations of types were found to be right.
+    """
+    hints = get_type_hints(kind)
+    names = kind.__struct_fields__
+    tuples = [(index, hints[name]) for index, name in enumerate(names) if get_origin(hints[name]) is tuple]
+    items = [(index, _allowed(get_args(hint)[0])[0]) for index, hint in tuples]
+    return [(name, _allowed(hints[name])) for name in names], items, set()
+
+
+def _allowed(hint: Any) -> tuple[type, ...]:
+    if hint is Any:
+        return ()
+    if isinstance(hint, UnionType):
+        return tuple(each for arg in get_args(hint) for each in _allowed(arg))
+    origin = get_origin(hint) or hint
+    return {tuple: (tuple, list), float: (float, int)}.get(origin, (origin,))
 
 
 def _check_names(event: Struct, *fields: str) -> None:

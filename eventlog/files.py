@@ -8,10 +8,14 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
+
+CLOSE_ON_EXEC = getattr(os, "O_CLOEXEC", 0)
 
 
 def _full_sync(descriptor: int) -> None:
@@ -38,19 +42,25 @@ class Files:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
         self.sync_folder(path.parent)
 
-    def open_to_append(self, path: Path) -> int:
-        """A descriptor that reads anywhere and writes at the end; the file is made, 0600, if it is not there."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _CLOSE_ON_EXEC, FILE_MODE)
+    def open(self, path: Path) -> int:
+        """A descriptor that reads and writes anywhere; the file is made, 0600, if it is not there."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | CLOSE_ON_EXEC, FILE_MODE)
 
-    def write(self, descriptor: int, data: bytes) -> int:
-        """Write some of `data`; returns how many bytes."""
-        return os.write(descriptor, data)
+    def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
+        """Write some of `data` at `offset`; returns how many bytes."""
+        return os.pwrite(descriptor, data, offset)
 
-    def write_all(self, descriptor: int, data: bytes) -> None:
-        """Write all of `data`, however many calls it takes."""
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self.write(descriptor, rest) :]  # type: ignore[arg-type]
+    def write_all(self, descriptor: int, data: bytes, offset: int) -> None:
+        """Write all of `data` at `offset`, however many calls it takes."""
+        if not data:
+            return
+        done = self.write(descriptor, data, offset)
+        while done < len(data):
+            done += self.write(descriptor, data[done:], offset + done)
+
+    def cut(self, descriptor: int, length: int) -> None:
+        """Make an open file `length` bytes long: what stands behind is gone."""
+        os.ftruncate(descriptor, length)
 
     def size(self, descriptor: int) -> int:
         """The length of an open file in bytes."""
@@ -64,15 +74,48 @@ class Files:
         """Return when the names in a folder would survive a power cut."""
         if sys.platform == "win32":  # NTFS journals names by itself; a folder cannot be opened there
             return
-        descriptor = os.open(path, os.O_RDONLY | _CLOSE_ON_EXEC)
+        descriptor = os.open(path, os.O_RDONLY | CLOSE_ON_EXEC)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
+    def boot_id(self) -> bytes:
+        """What names the time since the machine was started, or nothing where the system does not tell it.
+
+        Linux: proc_sys_kernel(5). Elsewhere a power cut is looked for at the very end of a log only.
+        """
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+        except OSError:
+            return b""
+
+    def rename(self, path: Path, target: Path) -> None:
+        """Give a file another name, in place of whatever had it."""
+        path.replace(target)
+
     def close(self, descriptor: int) -> None:
         """Close a descriptor."""
         os.close(descriptor)
 
+    def write_file(self, path: Path, data: bytes) -> None:
+        """Make a file with this content, whole or not at all, and durable; its folder is made if it is not there.
 
-_CLOSE_ON_EXEC = getattr(os, "O_CLOEXEC", 0)
+        1. The content is written to a new file beside it. 2. That is synced. 3. It gets its name. 4. The folder is
+        synced. Raises OSError; then nothing has changed, or step 4 failed and the new content may not survive.
+        """
+        self.make_folder(path.parent)
+        unfinished = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+        try:
+            descriptor = self.open(unfinished)
+            try:
+                self.write_all(descriptor, data, 0)
+                self.sync(descriptor)
+            finally:
+                self.close(descriptor)
+            self.rename(unfinished, path)
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink()
+            raise
+        self.sync_folder(path.parent)

@@ -12,10 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from eventlog.files import FILE_MODE
+from eventlog.files import CLOSE_ON_EXEC, FILE_MODE
 
 try:
-    import fcntl
+    from fcntl import LOCK_EX as _EXCLUSIVE
+    from fcntl import LOCK_NB as _AT_ONCE
+    from fcntl import LOCK_UN as _UNLOCK
+    from fcntl import flock as _flock
 except ImportError:  # not POSIX: filelock knows how
     from filelock import lock_descriptor, unlock_descriptor
 else:
@@ -23,14 +26,17 @@ else:
     def lock_descriptor(fd: int, *, blocking: bool = True) -> bool:  # type: ignore[misc]
         """Take the lock; the kernel queues those who wait, which is fairer than asking again and again."""
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            _flock(fd, _EXCLUSIVE if blocking else _EXCLUSIVE | _AT_ONCE)
         except BlockingIOError:
             return False
         return True
 
     def unlock_descriptor(fd: int) -> None:
         """Let the lock go."""
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        _flock(fd, _UNLOCK)
+
+
+_LABEL_BYTES = 80
 
 
 class Restartable(Protocol):
@@ -76,13 +82,12 @@ class Lock:
 
     def acquire(self, *, blocking: bool = True) -> bool:
         """Take the lock; False if it is taken and `blocking` is False. Raises OSError if the file cannot be used."""
-        if not self._threads.acquire(blocking=blocking):
+        if not self._threads.acquire(blocking):
             return False
         taken = False
         try:
             if self._descriptor is None:
-                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-                self._descriptor = os.open(self.path, flags, FILE_MODE)
+                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | CLOSE_ON_EXEC, FILE_MODE)
             taken = lock_descriptor(self._descriptor, blocking=blocking)
         finally:
             if not taken:
@@ -94,6 +99,16 @@ class Lock:
         if self._descriptor is not None:
             unlock_descriptor(self._descriptor)
             self._threads.release()
+
+    def label(self) -> bytes:
+        """What a holder wrote into the lock's file; for those who hold it."""
+        return b"" if self._descriptor is None else os.pread(self._descriptor, _LABEL_BYTES, 0).rstrip(b"\n")
+
+    def set_label(self, label: bytes) -> None:
+        """Leave a line of at most 80 bytes to the next holders; it may be gone after a power cut."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, label + b"\n", 0)
 
     def close(self) -> None:
         """Close the file when no thread of this process holds the lock any more, or is about to take it."""

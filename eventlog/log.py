@@ -15,11 +15,11 @@ from eventlog.events import Event
 from eventlog.files import Files
 from eventlog.lookup import Lookup
 from eventlog.reader import Problem, Reader
-from eventlog.segments import SEGMENT_BYTES, list_segments
+from eventlog.segments import SEGMENT_BYTES, check_format, list_segments
 from eventlog.tail import find_tail
 from eventlog.verify import Report, verify
 from eventlog.wake import Waiter
-from eventlog.writer import Clock, Writer, check_format, utc_now
+from eventlog.writer import Clock, Writer, utc_now
 
 Durability = Literal["fsync", "os"]
 
@@ -73,16 +73,20 @@ class EventLog:
     def append(self, event: Event) -> int:
         """Append one event; returns its seq when it is as durable as asked.
 
-        1. The event is encoded and validated, before any lock is taken.
-        2. The writers' lock is taken (threads, then flock on `log.lock`): one writer at a time.
-        3. What other writers appended since is read; what a crash left is closed and named by a
-           TornTailClosed.
-        4. If the segment is full it is fdatasync'ed, then the next file is created, the folder is fsync'ed (the new
-           name survives), and its first line, a SegmentOpened that seals the full one, is written.
-        5. The line is written with one write(2) at the end of the file, and the lock is let go. From here on
-           readers see it.
-        6. With `fsync`, the segment is fdatasync'ed; threads that wait share one call. On return the line and
-           everything before it survive a power cut. With `os` it survives the end of the process only.
+        1. The event is encoded, and checked, before any lock is taken. Threads that append at the same time are one
+           group from here on: one of them writes and syncs for all.
+        2. flock(2) on `log.lock`, whose descriptor is held: one writer at a time, among processes.
+        3. pread(2) at the known end: what other writers appended since is read. Where a crash left something, the end
+           is looked for from behind, pwrite(2) closes it, and a TornTailClosed names it; the first writer after a
+           reboot (/proc/sys/kernel/random/boot_id, kept in the lock's file) looks through the whole segment for gaps.
+        4. If the segment is full: ftruncate(2) cuts off its blanks; fdatasync(2) makes it durable; open(2) makes the
+           next file and fsync(2) of the folder its name; pwrite(2) writes its first line, the SegmentOpened that
+           seals the full one. The checksum was computed before, without the lock.
+        5. pwrite(2) of the line at the end, in one call; from here on readers see it, and it survives the end of the
+           process. Then, from a handle's second append on and where no blanks are left, pwrite(2) of up to 256 KiB of
+           newlines behind it: syncs need not write the file's length then. The lock is let go.
+        6. With `fsync`, fdatasync(2) of the segment, without the lock: on return the line and everything before it
+           survive a power cut, for earlier segments were synced at step 4. With `os` this step is left out.
 
         Raises AppendFailed when the system refuses (nothing is acknowledged; the same log appends on when the cause
         is gone), InvalidEvent for what JSON cannot hold, ReadOnlyLog, LogClosed.

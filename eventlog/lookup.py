@@ -5,8 +5,16 @@ from pathlib import Path
 
 from eventlog.codec import Entry, decode_line
 from eventlog.errors import LogUnavailable
-from eventlog.segments import PROBE_BYTES, Segment, find_offset, list_segments, read_lines, split_joined
-from eventlog.writer import check_format
+from eventlog.segments import (
+    PROBE_BYTES,
+    Segment,
+    check_format,
+    find_offset,
+    list_segments,
+    open_to_read,
+    read_lines,
+    split_joined,
+)
 
 
 class Lookup:
@@ -37,7 +45,7 @@ class Lookup:
     def _open(self, segment: Segment) -> int:
         if segment not in self._descriptors:
             check_format(segment.path)
-            self._descriptors[segment] = os.open(segment.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self._descriptors[segment] = open_to_read(segment.path)
         return self._descriptors[segment]
 
     def close(self) -> None:

@@ -6,7 +6,8 @@ anything else that is not a whole line with the next seq; it is kept as a `Probl
 """
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -14,8 +15,17 @@ from msgspec import Struct
 from eventlog.codec import CANCEL, Entry, decode_line
 from eventlog.errors import LogUnavailable
 from eventlog.events import TornTailClosed
-from eventlog.segments import Line, Segment, find_offset, list_segments, read_lines, split_joined
-from eventlog.writer import check_format
+from eventlog.segments import (
+    Line,
+    Segment,
+    check_format,
+    find_offset,
+    list_segments,
+    open_to_read,
+    read_lines,
+    split_joined,
+)
+from eventlog.tail import torn_lines
 
 
 class Problem(Struct, frozen=True):
@@ -56,8 +66,11 @@ class LineChecker:
         """The lines since the last whole one, which are not judged yet."""
         return self._broken
 
-    def take(self, segment: str, line: Line) -> Entry | None:
-        """The entry of a line if it is whole and new; `segment` is the name of the file that it stands in."""
+    def take(self, segment: str, line: Line, *, growing: bool = False) -> Entry | None:
+        """The entry of a line if it is whole and new; `segment` is the name of the file that it stands in.
+
+        In a `growing` one, blocks that a power cut left unwritten are gaps that the next writer closes.
+        """
         entry = decode_line(line.data) if line.terminated else None
         if entry is None:
             front, entry = split_joined(line) or (line, None)
@@ -66,20 +79,22 @@ class LineChecker:
             return None
         if entry.type == "TornTailClosed":
             self._explain(segment, entry)
-        self.judge(segment)
+        torn = torn_lines(self._broken, line) if growing else []
+        self.judge(segment, torn)
         if self._last is not None and entry.seq <= self._last:
             self._note("order", segment, entry.seq, line.offset, f"seq {entry.seq} again, after {self._last}")
             return None
         expected = (self._gt if self._last is None else self._last + self._lost) + 1
         if entry.seq > expected:
-            self._note_hole(segment, expected, entry.seq - 1, line.offset)
+            unwritten = growing and (bool(torn) or line.blank > 0)
+            self._note_hole(segment, expected, entry.seq - 1, line.offset, "torn_tail" if unwritten else "hole")
         self._last, self._lost = entry.seq, 0
         return entry if entry.seq > self._gt else None
 
-    def judge(self, segment: str) -> None:
-        """Whatever is not whole up to here is damage: something whole came after it."""
+    def judge(self, segment: str, torn: Sequence[Line] = ()) -> None:
+        """Whatever is not whole up to here and not `torn` is damage: something whole came after it."""
         for line in self._broken:
-            if line.data.endswith(CANCEL):  # its closing says what it is, though nobody has named it yet
+            if line in torn or line.data.endswith(CANCEL):  # its closing says so, though nobody has named it yet
                 self._problems.append(torn_tail(segment, line))
                 continue
             self._lost += 1
@@ -99,13 +114,12 @@ class LineChecker:
         self._problems[:] = [
             problem
             for problem in self._problems
-            if problem.segment != closed.segment
-            or not (problem.offset in gap or (problem.kind == "hole" and problem.seq in closed.missing))
+            if problem.segment != closed.segment or not (problem.offset in gap or problem.seq in closed.missing)
         ]
 
-    def _note_hole(self, segment: str, first: int, last: int, offset: int) -> None:
+    def _note_hole(self, segment: str, first: int, last: int, offset: int, kind: str) -> None:
         which = f"seq {first} is" if first == last else f"seqs {first} to {last} are"
-        self._note("hole", segment, first, offset, f"{which} missing before this line")
+        self._note(kind, segment, first, offset, f"{which} missing before this line")
 
     def _note(self, kind: str, segment: str, seq: int | None, offset: int, detail: str) -> None:
         if seq is None or seq > self._gt:
@@ -163,16 +177,29 @@ class Reader:
         check_format(segment.path)
         self.close()
         self._segment = segment
-        self._descriptor = os.open(segment.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self._descriptor = open_to_read(segment.path)
         self._offset = find_offset(self._descriptor, self._gt + 1) if offset is None else offset
 
     def _read_segment(self, *, final: bool) -> Iterator[Entry]:
-        for line in read_lines(self._descriptor, self._offset):
-            entry = self._checker.take(self._current.name, line)
-            if not self._checker.broken:  # everything up to here is settled
-                self._offset = line.offset + len(line.data) + 1
-            if entry is not None:
-                yield entry
+        """The entries of the segment; `final` says that it may be growing.
+
+        Somebody may be writing while this reads: then a line may be seen behind another that is not there yet. What
+        stands before a line that was seen is there at a second look, so nothing is judged before that.
+        """
+        looked_twice = 0 if final else sys.maxsize  # up to here
+        restart = True
+        while restart:
+            restart = False
+            for line in read_lines(self._descriptor, self._offset):
+                if line.offset > looked_twice and (line.blank or self._checker.broken):
+                    looked_twice, restart = line.offset, True
+                    self._checker.broken.clear()
+                    break
+                entry = self._checker.take(self._current.name, line, growing=final)
+                if not self._checker.broken:  # everything up to here is settled
+                    self._offset = line.offset + len(line.data) + 1
+                if entry is not None:
+                    yield entry
         if final:
             self._checker.broken.clear()  # looked at again when more has come
         else:

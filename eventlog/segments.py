@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
-from eventlog.codec import HEAD, Entry, decode_line
-from eventlog.errors import LogUnavailable
+from eventlog.codec import FORMAT, HEAD, Entry, decode_line
+from eventlog.errors import LogUnavailable, NewerFormat
+from eventlog.events import SegmentOpened
+from eventlog.files import CLOSE_ON_EXEC
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """A segment that is longer than this grows no more."""
@@ -18,6 +21,8 @@ CHUNK_BYTES = 256 * 1024
 
 PROBE_BYTES = 16 * 1024
 """How much is read at once when a place in a segment is looked for."""
+
+_BLANKS = tuple(b"\n" * length for length in (32768, 2048, 128, 8, 1))
 
 _NAME = re.compile(r"(\d{20})\.jsonl", re.ASCII)
 
@@ -36,11 +41,14 @@ class Segment:
 
 
 class Line(NamedTuple):
-    """Some bytes between two newlines, which may or may not be an event."""
+    """Some bytes between two newlines, which may or may not be an event; `blank` is how many newlines too many
+    stand before it: writers leave none between lines, a power cut does.
+    """
 
     offset: int
     data: bytes
     terminated: bool
+    blank: int = 0
 
 
 def segment_path(folder: Path, first_seq: int) -> Path:
@@ -64,26 +72,56 @@ def list_segments(folder: Path) -> tuple[list[Segment], list[str]]:
     return segments, [name for name, match in matches if not match]
 
 
+def open_to_read(path: Path) -> int:
+    """A descriptor that reads and is not inherited by other programs."""
+    return os.open(path, os.O_RDONLY | CLOSE_ON_EXEC)
+
+
 def read_lines(descriptor: int, offset: int, *, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Line]:
     """The lines from `offset`, which begins a line, to the end of the file; empty ones are passed over.
 
     The last one is not terminated when the file does not end in a newline.
     """
-    start, rest = offset, b""  # `rest` began at `start`
+    end = start = offset  # of the last line, and of the next one or of `pieces`
     pieces: list[bytes] = []  # what came before of a line that is longer than a chunk
     while chunk := os.pread(descriptor, chunk_bytes, offset):
         offset += len(chunk)
         if b"\n" not in chunk:
             pieces.append(chunk)
             continue
-        *lines, rest = b"".join((*pieces, chunk)).split(b"\n")
+        data = b"".join((*pieces, chunk))
+        text = without_blanks(data)  # a segment may be extended ahead: not to be split newline by newline
+        lines = text.split(b"\n")
+        pieces = [lines.pop()] if len(text) == len(data) else []
         for line in lines:
             if line:
-                yield Line(start, line, terminated=True)
+                yield Line(start, line, terminated=True, blank=start - end)
+                end = start + len(line) + 1
             start += len(line) + 1
-        pieces = [rest] if rest else []
+        start = offset - len(pieces[0]) if pieces else offset
     if pieces:
-        yield Line(start, b"".join(pieces), terminated=False)
+        yield Line(start, b"".join(pieces), terminated=False, blank=start - end)
+
+
+def without_blanks(data: bytes) -> bytes:
+    """The bytes up to the last one that is no newline; `rstrip` looks at every single one (0.6 ms for 256 KiB)."""
+    end = len(data)
+    for blanks in _BLANKS:
+        while data.endswith(blanks, 0, end):
+            end -= len(blanks)
+    return data[:end]
+
+
+def text_end(descriptor: int, size: int) -> int:
+    """Where the text ends in a file of `size` bytes: behind its last byte that is no newline."""
+    length = PROBE_BYTES  # there are no blanks to pass, or many
+    while size:
+        begin, length = max(0, size - length), CHUNK_BYTES
+        text = without_blanks(os.pread(descriptor, size - begin, begin))
+        if text:
+            return begin + len(text)
+        size = begin
+    return 0
 
 
 def split_joined(line: Line) -> tuple[Line, Entry] | None:
@@ -95,7 +133,7 @@ def split_joined(line: Line) -> tuple[Line, Entry] | None:
     while at > 0:
         front, entry = line.data[:at], decode_line(line.data[at:])
         if entry is not None and b"\0\0" not in front:
-            return Line(line.offset, front, terminated=True), entry
+            return Line(line.offset, front, terminated=True, blank=line.blank), entry
         at = line.data.find(HEAD, at + 1)
     return None
 
@@ -105,7 +143,7 @@ def find_offset(descriptor: int, seq: int) -> int:
 
     Bisects by byte offset: a dozen small reads in a file of 64 MiB. Damaged lines are passed over.
     """
-    low, high = 0, os.fstat(descriptor).st_size
+    low, high = 0, text_end(descriptor, os.fstat(descriptor).st_size)
     while high - low > PROBE_BYTES:
         middle = (low + high) // 2
         found = _next_entry(descriptor, middle, high)
@@ -141,3 +179,34 @@ def next_line(descriptor: int, offset: int, high: int) -> int:
             break
         offset += len(chunk)
     return high
+
+
+def segment_checksum(path: Path) -> tuple[int, str]:
+    """The length in bytes and the CRC-32 (eight hexadecimal digits) of a segment that grows no more."""
+    descriptor = open_to_read(path)
+    try:
+        length, checksum = checksum_on(descriptor, 0, 0, None)
+    finally:
+        os.close(descriptor)
+    return length, f"{checksum:08x}"
+
+
+def checksum_on(descriptor: int, offset: int, checksum: int, end: int | None) -> tuple[int, int]:
+    """Go on with a file's CRC-32 from `offset` to `end`, or to the file's; returns how far that is, and it."""
+    while chunk := os.pread(descriptor, CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - offset), offset):
+        checksum = crc32(chunk, checksum)
+        offset += len(chunk)
+    return offset, checksum
+
+
+def check_format(path: Path) -> None:
+    """Raise NewerFormat when a segment's first whole line says that this version cannot read it."""
+    descriptor = open_to_read(path)
+    try:
+        entries = (decode_line(line.data) for line in read_lines(descriptor, 0, chunk_bytes=4096))
+        first = next((entry for entry in entries if entry), None)
+    finally:
+        os.close(descriptor)
+    event = first.event if first else None
+    if isinstance(event, SegmentOpened) and event.format > FORMAT:
+        raise NewerFormat(path, event.format, FORMAT)

@@ -8,10 +8,9 @@ from msgspec import Struct
 from eventlog.codec import Entry
 from eventlog.errors import LogUnavailable
 from eventlog.events import SegmentOpened, UnknownEvent
-from eventlog.reader import LineChecker, Problem, torn_tail
-from eventlog.segments import Segment, list_segments, read_lines
-from eventlog.tail import is_torn
-from eventlog.writer import check_format, segment_checksum
+from eventlog.reader import LineChecker, Problem
+from eventlog.segments import Segment, check_format, list_segments, open_to_read, read_lines, segment_checksum, text_end
+from eventlog.tail import torn_at_end
 
 HARMLESS = ("torn_tail",)
 """Problems that say nothing against a log: a crash leaves them, and the next writer closes them."""
@@ -51,11 +50,11 @@ def _verify_segment(
     report: Report, checker: LineChecker, segment: Segment, before: Segment | None, *, final: bool
 ) -> None:
     check_format(segment.path)
-    descriptor = os.open(segment.path, os.O_RDONLY)
+    descriptor = open_to_read(segment.path)
     first = True
     try:
         for line in read_lines(descriptor, 0):
-            entry = checker.take(segment.name, line)
+            entry = checker.take(segment.name, line, growing=final)
             if entry is None:
                 continue
             if first:
@@ -65,12 +64,11 @@ def _verify_segment(
             if isinstance(entry.event, UnknownEvent) and entry.event.error:
                 detail = f"this {entry.type} breaks its own rules: {entry.event.error}"
                 report.problems.append(Problem("event", segment.name, entry.seq, line.offset, detail))
+        size = os.fstat(descriptor).st_size
+        padded = text_end(descriptor, size) + 1 < size
     finally:
         os.close(descriptor)
-    if final:
-        report.problems.extend(torn_tail(segment.name, line) for line in checker.broken if is_torn(line))
-        checker.broken[:] = [line for line in checker.broken if not is_torn(line)]
-    checker.judge(segment.name)
+    checker.judge(segment.name, torn_at_end(checker.broken, padded=padded) if final else [])
 
 
 def _verify_header(report: Report, segment: Segment, before: Segment | None, entry: Entry) -> None:

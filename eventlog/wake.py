@@ -48,10 +48,12 @@ class Waiter:
         before, self._seen = self._seen, self._look()
         return before != self._seen
 
-    def _look(self) -> list[tuple[str, int]]:
+    def _look(self) -> list[tuple[str, int, int]]:
+        """Names, sizes and times: where a segment is extended ahead, a line does not change its size."""
         try:
             with os.scandir(self._folder) as entries:
-                return sorted((entry.name, entry.stat().st_size) for entry in entries)
+                stats = [(entry.name, entry.stat()) for entry in entries]
+                return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
         except OSError:
             return []
 

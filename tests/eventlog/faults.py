@@ -29,24 +29,29 @@ class RefusingFiles(Files):
         if name in self.refuse:
             raise os_error(self.refuse[name])
 
-    def open_to_append(self, path: Path) -> int:
-        self._called("open_to_append")
-        return super().open_to_append(path)
+    def open(self, path: Path) -> int:
+        self._called("open")
+        return super().open(path)
+
+    def cut(self, descriptor: int, length: int) -> None:
+        self._called("cut")
+        super().cut(descriptor, length)
 
     def make_folder(self, path: Path) -> None:
         self._called("make_folder")
         super().make_folder(path)
 
-    def write(self, descriptor: int, data: bytes) -> int:
+    def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
         self._called("write")
         if self.chunk is not None:
             data = data[: self.chunk]
         if self.room is None:
-            return super().write(descriptor, data)
-        if self.room == 0:
+            return super().write(descriptor, data, offset)
+        inside = max(0, self.size(descriptor) - offset)  # what is written over needs no room
+        if not inside + self.room:
             raise os_error(errno.ENOSPC)
-        written = super().write(descriptor, data[: self.room])
-        self.room -= written
+        written = super().write(descriptor, data[: inside + self.room], offset)
+        self.room -= max(0, written - inside)
         return written
 
     def sync(self, descriptor: int) -> None:
@@ -86,23 +91,28 @@ class MortalFiles(Files):
         self.dead = self.calls - 1 == self.dies_at
         return self.dead
 
-    def open_to_append(self, path: Path) -> int:
+    def open(self, path: Path) -> int:
         if self._dies_now() and not self.share:
             raise Killed
         if not path.exists():
             self._unsynced_names.add(path)
-        descriptor = super().open_to_append(path)
+        descriptor = super().open(path)
         if self.dead:
             os.close(descriptor)
             raise Killed
         self._path[descriptor] = path
         return descriptor
 
-    def write(self, descriptor: int, data: bytes) -> int:
+    def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
         if not self._dies_now():
-            return super().write(descriptor, data)
-        super().write(descriptor, data[: int(len(data) * self.share)])
+            return super().write(descriptor, data, offset)
+        super().write(descriptor, data[: int(len(data) * self.share)], offset)
         raise Killed
+
+    def cut(self, descriptor: int, length: int) -> None:
+        if self._dies_now():
+            raise Killed
+        super().cut(descriptor, length)
 
     def sync(self, descriptor: int) -> None:
         if self._dies_now():

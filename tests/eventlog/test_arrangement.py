@@ -168,8 +168,8 @@ def test_an_event_that_breaks_its_rules(tmp_path: Path) -> None:
     line = encode_line(note(2), seq=3, at=START)
     restore(tmp_path, {name: data + line})
     assert_clean(tmp_path)
-    broken = SegmentOpened(format=1, length="x")  # type: ignore[arg-type]
-    restore(tmp_path, {name: data + encode_line(broken, seq=3, at=START)})
+    broken = ("SegmentOpened", b'{"type":"SegmentOpened","format":1,"length":"x"}')
+    restore(tmp_path, {name: data + frame((broken,), 3, START)})
     report = verify(tmp_path)
     assert [(problem.kind, problem.seq, problem.offset) for problem in report.problems] == [("event", 3, len(data))]
     assert not report.ok
@@ -225,7 +225,8 @@ def test_a_newer_segment_behind_older_ones(tmp_path: Path) -> None:
 def test_a_later_field_in_a_header_is_no_newer_format(tmp_path: Path) -> None:
     """The format's number alone decides: a header with a field that this version does not know is read, and goes on."""
     header = SegmentOpened(format=FORMAT)
-    line = frame(encode_event(header)[:-1] + b',"later":1}', "SegmentOpened", 1, START)
+    tag, json = encode_event(header)
+    line = frame(((tag, json[:-1] + b',"later":1}'),), 1, START)
     restore(tmp_path, {f"{1:020d}.jsonl": line})
     assert fill(tmp_path, [note(1)]) == [2]
     assert contents(tmp_path) == [(1, header), (2, note(1))]

@@ -22,6 +22,8 @@ from eventlog import (
     TurnRef,
     TurnSkipped,
 )
+from eventlog.codec import decode_fields, encode_event
+from eventlog.events import has_free_form
 
 from .strategies import BY_TYPE
 
@@ -81,6 +83,24 @@ def test_what_is_said_of_turns_names_at_least_one(kind: str, data: st.DataObject
     event = data.draw(BY_TYPE[kind])
     with pytest.raises(InvalidEvent, match="names no turns"):
         msgspec.structs.replace(event, turns=data.draw(st.sampled_from([(), []])))
+
+
+ODD_VALUES = [0, -1, 1.5, True, None, "", "x", b"x", [], (), [1], ["x"], (True,), (HELLO[0],), {}, {"a": 1}, object()]
+
+
+@pytest.mark.parametrize("kind", sorted(BY_TYPE))
+@settings(max_examples=40)
+@given(data=st.data())
+def test_what_can_be_made_can_be_read_again(kind: str, data: st.DataObject) -> None:
+    """A value of a wrong type is refused when the event is made, or at the latest when it is appended."""
+    event = data.draw(BY_TYPE[kind])
+    field = data.draw(st.sampled_from(event.__struct_fields__))
+    try:
+        changed = msgspec.structs.replace(event, **{field: data.draw(st.sampled_from(ODD_VALUES))})
+    except InvalidEvent:
+        return
+    if not has_free_form(changed):
+        assert decode_fields(encode_event(changed)[1], EVENT_TYPES[kind]) == changed
 
 
 @pytest.mark.parametrize("messages", [(), []])

@@ -24,6 +24,7 @@ from eventlog import (
     ReadOnlyLog,
     SegmentOpened,
 )
+from eventlog.segments import without_blanks
 
 from .faults import RefusingFiles
 from .support import (
@@ -118,7 +119,7 @@ def test_a_disk_that_is_full_again_and_again(
     assert_clean(directory)
 
 
-@pytest.mark.parametrize("call", ["write", "open_to_append", "sync_folder", "sync"])
+@pytest.mark.parametrize("call", ["write", "open", "sync_folder", "sync"])
 @pytest.mark.parametrize("segment_bytes", [10, 200, 10_000])
 def test_an_error_of_the_disk(tmp_path: Path, call: str, segment_bytes: int) -> None:
     """EIO in any call reaches the caller as AppendFailed, and the log goes on when it has passed."""
@@ -166,12 +167,14 @@ def test_a_distrusted_segment_is_never_gone_on_with(tmp_path: Path) -> None:
         with pytest.raises(AppendFailed):
             log.append(note(2))
         before = snapshot(tmp_path)
-        files.refuse = {"open_to_append": errno.EMFILE}
+        files.refuse = {"open": errno.EMFILE}
         with pytest.raises(AppendFailed, match="Too many open files"):
             log.append(note(3))
         files.refuse = {}
         log.append(note(4))
-    assert {name: snapshot(tmp_path)[name] for name in before} == before
+    assert {name: snapshot(tmp_path)[name] for name in before} == {
+        n: without_blanks(d) + b"\n" for n, d in before.items()
+    }
     assert _headers(tmp_path)[-1].checksum is None
     assert_clean(tmp_path)
 
@@ -250,18 +253,21 @@ def test_another_handle_begins_the_segment_that_was_made_in_vain(tmp_path: Path)
 
 
 def test_order_of_the_calls_of_an_append(tmp_path: Path) -> None:
-    """What `append` promises: one write, then one sync; at a rotation first the old segment, then the new name."""
+    """What `append` promises: one write, then one sync; at a rotation first the old segment, then the new name.
+
+    The last write extends the new segment ahead.
+    """
     files = RefusingFiles()
     with _opened(tmp_path, files, segment_bytes=300) as log:
         files.calls = []
         log.append(note(1))
-        assert files.calls == ["open_to_append", "sync_folder", "write", "write", "sync"]
+        assert files.calls == ["open", "sync_folder", "write", "write", "sync"]
         files.calls = []
         log.append_many([note(2), note(3)], sync=False)
         assert files.calls == ["write"]
         files.calls = []
         log.append(note(4))
-        assert files.calls == ["sync", "open_to_append", "sync_folder", "write", "write", "sync"]
+        assert files.calls == ["sync", "open", "sync_folder", "write", "write", "write", "sync"]
 
 
 def test_os_durability_syncs_only_at_rotations(tmp_path: Path) -> None:
@@ -312,7 +318,7 @@ with EventLog.open(sys.argv[1], durability="os") as log:
         limit = sum(path.stat().st_size for path in Path(sys.argv[1], "log").iterdir()) + room
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         try:
-            kept.append(log.append(SinkResumed(sink=f"s{room}")))
+            kept.append(log.append(SinkResumed(sink=f"s{room}", reason="x" * 300)))
         except AppendFailed as error:
             failed.append(str(error))
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

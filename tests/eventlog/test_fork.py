@@ -64,16 +64,16 @@ class Gate(Files):
 
     def __init__(self) -> None:
         self.armed = False
-        self.reached, self.open = threading.Event(), threading.Event()
+        self.reached, self.opened = threading.Event(), threading.Event()
 
-    def write(self, descriptor: int, data: bytes) -> int:
+    def write(self, descriptor: int, data: bytes, offset: int) -> int:
         if self.armed:
             self.armed = False
-            half = super().write(descriptor, data[: len(data) // 2])
+            half = super().write(descriptor, data[:50], offset)
             self.reached.set()
-            assert self.open.wait(WAIT_SECONDS)
+            assert self.opened.wait(WAIT_SECONDS)
             return half
-        return super().write(descriptor, data)
+        return super().write(descriptor, data, offset)
 
 
 def test_a_child_waits_for_a_parent_that_holds_the_lock(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_child_waits_for_a_parent_that_holds_the_lock(tmp_path: Path) -> None:
         pid = forked(child)
         os.read(reading, 1)  # it is about to append; it must not end before the parent is done
         assert os.waitpid(pid, os.WNOHANG) == (0, 0)
-        gate.open.set()
+        gate.opened.set()
         thread.join(WAIT_SECONDS)
         assert_ended_well(pid)
         os.close(reading)
@@ -117,13 +117,13 @@ def test_a_child_of_a_parent_that_syncs(tmp_path: Path) -> None:
     """A child forked while a thread of the parent waits for its sync has its own sync to wait for."""
 
     class SlowSync(Files):
-        reached, open, slow = threading.Event(), threading.Event(), False
+        reached, opened, slow = threading.Event(), threading.Event(), False
 
         def sync(self, descriptor: int) -> None:
             if self.slow:
                 self.slow = False
                 self.reached.set()
-                assert self.open.wait(WAIT_SECONDS)
+                assert self.opened.wait(WAIT_SECONDS)
 
     files = SlowSync()
     with EventLog.open(tmp_path, files=files) as log:
@@ -133,7 +133,7 @@ def test_a_child_of_a_parent_that_syncs(tmp_path: Path) -> None:
         thread.start()
         assert files.reached.wait(WAIT_SECONDS)
         assert_ended_well(forked(lambda: log.append(note(2))))
-        files.open.set()
+        files.opened.set()
         thread.join(WAIT_SECONDS)
         assert log.append(note(3)) == 5
     assert_clean(tmp_path)

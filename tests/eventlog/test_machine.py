@@ -1,5 +1,6 @@
 """Append-only, whatever happens: a machine that appends, reopens, rotates and crashes, against a list."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,12 +17,25 @@ from hypothesis.stateful import (
 )
 
 from eventlog import Event, EventLog
-from eventlog.codec import encode_line
+from eventlog.codec import decode_line, encode_line
+from eventlog.segments import without_blanks
 
 from .strategies import events
 from .support import START, contents, kinds, open_log, said, segment_files, verify
 
 sizes = st.sampled_from([1, 300, 700, 2000, 100_000])
+
+
+def is_finished(data: bytes, text: bytes) -> bool:
+    """Whether a segment's last line is one; `text` is the data without the blanks behind it."""
+    return not text or (len(text) < len(data) and decode_line(text[text.rfind(b"\n") + 1 :]) is not None)
+
+
+def finished(data: bytes) -> bytes:
+    """The lines of a segment that nobody may touch any more."""
+    text = without_blanks(data)
+    end = len(text) if is_finished(data, text) else text.rfind(b"\n")
+    return data[: end + 1]
 
 
 class AppendOnly(RuleBasedStateMachine):
@@ -60,38 +74,51 @@ class AppendOnly(RuleBasedStateMachine):
         self.handles[handle] = open_log(self.directory, segment_bytes=size)
         self._wrote([])
 
+    def _last(self) -> tuple[Path, bytes, bytes]:
+        """The growing segment: its file, all its bytes, and those that are no blanks behind the text."""
+        path = segment_files(self.directory)[-1]
+        data = path.read_bytes()
+        return path, data, without_blanks(data)
+
     @precondition(lambda self: segment_files(self.directory))
     @rule(event=events, cut=st.floats(0, 1))
     def crash_in_a_write(self, event: Event, cut: float) -> None:
         """Another writer dies after some bytes of its line, be it all of them but the newline."""
-        last = segment_files(self.directory)[-1]
-        if not last.read_bytes().endswith(b"\n"):
+        path, data, text = self._last()
+        if not is_finished(data, text):
             return
-        seq = contents(self.directory)[-1][0] + 1
+        seq, begin = contents(self.directory)[-1][0] + 1, len(text) + bool(text)
         line = encode_line(event, seq=seq, at=START)[:-1]
         written = line[: 1 + int(cut * (len(line) - 1))]
-        with last.open("ab") as file:
+        with path.open("r+b") as file:
+            file.seek(begin)
             file.write(written)
-        self.unterminated = (seq, event) if written == line else None
+        if written == line:
+            if begin + len(line) < len(data):  # where the segment was extended ahead the newline is there already
+                self._wrote([(seq, event)])
+            else:
+                self.unterminated = (seq, event)
 
     @precondition(lambda self: segment_files(self.directory))
     @rule(keep=st.floats(0, 1))
     def lose_a_part_of_the_tail(self, keep: float) -> None:
         """The power goes: of a line that was not finished, less is left, or nothing."""
-        last = segment_files(self.directory)[-1]
-        data = last.read_bytes()
-        end = data.rfind(b"\n") + 1
-        kept = end + int(keep * (len(data) - end))
-        if kept < len(data):
-            last.write_bytes(data[:kept])
+        path, data, text = self._last()
+        if is_finished(data, text):
+            return
+        end = text.rfind(b"\n") + 1
+        kept = end + int(keep * (len(text) - end))
+        if kept < len(text):
+            path.write_bytes(data[:kept] + data[len(text) :])
             self.unterminated = None
 
     @precondition(lambda self: len(self.model) > 0 and self.unterminated is None)
     @rule()
     def crash_at_a_rotation(self) -> None:
         """A writer dies after it made the next segment and before it wrote its first line."""
-        data = segment_files(self.directory)[-1].read_bytes()
-        if data.endswith(b"\n"):
+        path, data, text = self._last()
+        if text and is_finished(data, text):
+            os.truncate(path, len(text) + 1)
             (self.directory / "log" / f"{contents(self.directory)[-1][0] + 1:020d}.jsonl").touch()
 
     @invariant()
@@ -99,7 +126,7 @@ class AppendOnly(RuleBasedStateMachine):
         now = {path.name: path.read_bytes() for path in segment_files(self.directory)}
         for name, data in self.finished.items():
             assert now[name].startswith(data)
-        self.finished = {name: data[: data.rfind(b"\n") + 1] for name, data in now.items()}
+        self.finished = {name: finished(data) for name, data in now.items()}
 
     @invariant()
     def the_log_is_the_model(self) -> None:

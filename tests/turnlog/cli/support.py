@@ -24,6 +24,7 @@ from eventlog import EventLog, TurnRecorded
 from projections import message_names
 from turnlog.cli.main import run
 from turnlog.sinks.batch import message_uuid
+from turnlog.testing import finished_lines
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "canary-4711-token"
@@ -265,7 +266,7 @@ class Witness:
             assert _digest(self._content(name)[:length]) == digest, f"{name} was rewritten"
         for path in self._folder.iterdir():
             content = self._content(path.name)
-            length = content.rfind(b"\n") + 1
+            length = len(finished_lines(content))
             self._seen[path.name] = length, _digest(content[:length])
         return sum(length for length, _ in self._seen.values())
 

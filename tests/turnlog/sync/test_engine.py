@@ -20,6 +20,7 @@ from eventlog import (
     TurnSkipped,
 )
 from eventlog.codec import encode_line
+from eventlog.segments import without_blanks
 from turnlog.sinks.base import Limits, OutgoingTurn
 from turnlog.sync.engine import SyncCounts
 from turnlog.testing import (
@@ -288,7 +289,9 @@ def test_a_turn_that_cannot_be_read_is_dead_and_the_others_go_on(bench: Bench) -
 
     before = bench.record(1)
     unreadable = before[0] + 1
-    with next(bench.log.folder.iterdir()).open("ab") as file:
+    segment = next(bench.log.folder.iterdir())
+    with segment.open("r+b") as file:
+        file.seek(len(without_blanks(segment.read_bytes())) + 1)
         file.write(encode_line(Newer(turn_id="n"), seq=unreadable, at=bench.clock.now()))
     behind = bench.record(1)
     assert bench.run() == SyncCounts(delivered=2, dead=1)

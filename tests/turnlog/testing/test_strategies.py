@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from eventlog import EVENT_TYPES, FAILURE_KINDS, Entry, Event, EventLog, SyncFailed, TurnRecorded, UnknownEvent
-from projections import STATE_NAMES, RetryPolicy, fold_all
+from projections import STATE_NAMES, RetryPolicy
 from projections.delivery import DELIVERY
 from turnlog.testing import events, logs, make_entries, policies, turns, wild_logs
 from turnlog.testing.clock import START
@@ -35,8 +35,10 @@ class Survey:
     def look(self, entries: list[Entry]) -> None:
         self.types.update(entry.type for entry in entries)
         self.kinds.update(entry.event.kind for entry in entries if isinstance(entry.event, SyncFailed))
-        for cut in (len(entries) // 2, len(entries)):
-            for sink in fold_all(entries[:cut], DELIVERY)[0].sinks.values():
+        state = DELIVERY.initial()
+        for entry in entries:
+            DELIVERY.apply(state, entry)
+            for sink in state.sinks.values():
                 self.states.update(sink.totals())
         self.oddities.update("unknown" for entry in entries if entry.type not in EVENT_TYPES)
         known = [entry for entry in entries if entry.type in EVENT_TYPES]

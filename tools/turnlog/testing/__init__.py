@@ -3,7 +3,7 @@
 * `FakeClock` stands still until it is told otherwise; `FaultySink` fails as told; `outgoing` makes turns as sinks get
   them.
 * `events`, `turns`, `logs`, `wild_logs` ... are hypothesis strategies.
-* `check_laws` holds a log against the laws of delivery.
+* `check_laws` holds a log against the laws of delivery; `finished_lines` are the bytes that must never change.
 * `turnlog.testing.sink_contract.SinkContract` and `turnlog.testing.source_contract.SourceContract` are the tests that
   every sink and every source passes. They need pytest and are imported from there.
 
@@ -27,7 +27,7 @@ from turnlog.testing.faults import (
     unavailable,
 )
 from turnlog.testing.laws import LAWS, check_laws
-from turnlog.testing.logs import logs, wild_logs
+from turnlog.testing.logs import finished_lines, logs, wild_logs
 from turnlog.testing.outgoing import outgoing
 from turnlog.testing.strategies import events, json_values, make_entries, messages, policies, turns
 
@@ -42,6 +42,7 @@ __all__ = [
     "check_laws",
     "events",
     "failed",
+    "finished_lines",
     "in_doubt",
     "json_values",
     "logs",

@@ -33,8 +33,8 @@ from eventlog import (
     TurnRef,
     TurnSkipped,
 )
-from eventlog.codec import decode_line, encode_event, frame
-from eventlog.events import tag_of
+from eventlog.codec import Encoded, decode_line, encode_event, frame
+from eventlog.segments import without_blanks
 from projections import DELIVERY, Delivery, RetryDecision, RetryPolicy, SinkState, Try, decide, eligible, is_open
 from projections.delivery import ATTEMPTING, DEAD, DELIVERED, PENDING, RETRYING, SKIPPED, UNDELIVERED
 from turnlog.testing.clock import START
@@ -310,14 +310,14 @@ def _aimed_at_attempt(event: SyncSucceeded | SyncFailed, attempts: Sequence[Entr
     return msgspec.structs.replace(event, attempt=entry.seq, sink=attempted.sink, turns=turns)
 
 
-def _a_line(draw: Draw, entries: Sequence[Entry]) -> tuple[str, bytes]:
-    """A tag and the encoded fields of an event: mostly one that moves deliveries, now and then one that is none."""
+def _a_line(draw: Draw, entries: Sequence[Entry]) -> Encoded:
+    """An encoded event: mostly one that moves deliveries, now and then one that is none."""
     choice = draw(st.sampled_from(_choices))
     if choice == "broken":
         tag = draw(_tags)
-        return tag, msgspec.json.encode({"type": tag, **draw(_broken)})
+        return (tag, msgspec.json.encode({"type": tag, **draw(_broken)}))
     event = _aimed(draw(_kinds[choice]), entries)
-    return tag_of(type(event)), encode_event(event)
+    return encode_event(event)
 
 
 @st.composite
@@ -330,8 +330,14 @@ def wild_logs(draw: Draw, *, lines_max: int = 40) -> list[Entry]:
         entries.append(make_entry(SinkEnrolled(sink=SINKS[0]), seq=seq))
     for step in draw(_lists(st.sampled_from([1, 1, 1, 1, 1, 3]), lines_max)):
         seq, now = seq + step, now + timedelta(seconds=draw(st.integers(-5, 100)))
-        tag, encoded = _a_line(draw, entries)
-        entry = decode_line(frame(encoded, tag, seq, now)[:-1])
+        entry = decode_line(frame((_a_line(draw, entries),), seq, now)[:-1])
         if entry is not None:  # a field of a broken event may be called `at` or `seq`
             entries.append(entry)
     return entries
+
+
+def finished_lines(segment: bytes) -> bytes:
+    """Those bytes of a segment that nobody may ever change: all but blanks, and a line that a crash cut short."""
+    text = without_blanks(segment)
+    begin = text.rfind(b"\n") + 1
+    return segment[: begin if decode_line(text[begin:]) is None else len(text) + 1]

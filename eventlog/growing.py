@@ -1,0 +1,143 @@
+"""The segment that grows, as one handle on the log knows it."""
+
+import os
+from contextlib import suppress
+
+from eventlog.codec import decode_line
+from eventlog.files import Files
+from eventlog.segments import Segment, checksum_on
+
+PAD_BYTES = 256 * 1024
+"""By how much a segment is extended ahead: a sync need not write the file's length with every line then."""
+
+_BLANKS = memoryview(b"\n" * PAD_BYTES)
+_PEEK_BYTES = 4096
+_CATCH_UP_BYTES = 1024 * 1024
+_SUM_BYTES = 1024 * 1024
+
+
+class OpenSegment:
+    """How far a handle has read and written the growing segment, and how far it is durable.
+
+    The text ends at `end`, where the next line goes; `known` is False as long as that must be looked for. `blank_ahead`
+    says that blanks follow, and so that nobody has sealed it; `padded` that this handle wrote some of them.
+    """
+
+    def __init__(self, segment: Segment, files: Files, *, segment_bytes: int) -> None:
+        self.segment = segment
+        self.descriptor = files.open(segment.path)
+        self.end = 0
+        self.last_seq = segment.first_seq - 1
+        self.known = False
+        self.blank_ahead = False
+        self.padded = False
+        self.sync_error: OSError | None = None
+        self._files = files
+        self._segment_bytes = segment_bytes
+        self._size = 0  # of the file, blanks included, as far as it is known
+        self._synced_seq = 0
+        self._summed = (0, 0)  # how far the checksum goes, and what it is
+
+    def __del__(self) -> None:
+        if "descriptor" in self.__dict__:
+            self._files.close(self.descriptor)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is to grow no more."""
+        return self.end >= self._segment_bytes
+
+    def read_on(self) -> bool:
+        """Take in what other writers appended since; False if the end must be looked for from behind."""
+        if not self.known:
+            return False
+        data = os.pread(self.descriptor, _PEEK_BYTES, self.end)
+        self.blank_ahead = data.startswith(b"\n")
+        if self.blank_ahead:
+            return True
+        if not data:
+            self._size = self.end
+            return self._files.size(self.descriptor) == self.end
+        if len(data) == _PEEK_BYTES and b"\n\n" not in data:
+            data = os.pread(self.descriptor, _CATCH_UP_BYTES, self.end)
+        text, blank, _ = data.partition(b"\n\n")
+        if not blank and len(data) < _CATCH_UP_BYTES and text.endswith(b"\n"):
+            text = text[:-1]
+            self._size = self.end + len(data)
+        elif not blank:  # a line without its end, or more than one wants to read
+            return False
+        self.blank_ahead = bool(blank)
+        return self._take_lines(text)
+
+    def _take_lines(self, text: bytes) -> bool:
+        seq = self.last_seq
+        for line in text.split(b"\n"):
+            entry = decode_line(line)
+            if entry is None or entry.seq != seq + 1:
+                return False
+            seq = entry.seq
+        self.place_end(self.end + len(text) + 1, seq)
+        return True
+
+    def place_end(self, end: int, last_seq: int) -> None:
+        """Say where the text ends. If lines were taken away, their seqs stay taken."""
+        self.known = False  # should an interrupt come between
+        self.end = end
+        self.last_seq = max(self.last_seq, last_seq)
+        self.known = True
+
+    def write(self, lines: bytes, count: int, *, pad: bool) -> None:
+        """Write `count` lines at the end; with `pad` also blanks behind them where there are none yet.
+
+        Raises OSError; then nobody knows what of it was written.
+        """
+        end = self.end + len(lines)
+        self.known = False
+        self._files.write_all(self.descriptor, lines, self.end)
+        if end > self._size:
+            self._size = self._files.size(self.descriptor)
+            if pad and self._size == end:
+                self._extend(end)
+        self.end = end
+        self.last_seq += count
+        self.known = True
+
+    def _extend(self, end: int) -> None:
+        length = min(-end % PAD_BYTES or PAD_BYTES, self._segment_bytes - end)
+        if length > 0:
+            self.padded = True
+            with suppress(OSError):  # it goes without
+                self._size += self._files.write(self.descriptor, _BLANKS[:length], end)
+
+    def cut(self) -> None:
+        """Cut off the blanks."""
+        if self._files.size(self.descriptor) > self.end:
+            self._files.cut(self.descriptor, self.end)
+        self._size = self.end
+        self.padded = self.blank_ahead = False
+
+    def sync(self) -> None:
+        """Return when everything up to `last_seq` is durable.
+
+        Raises OSError. After an error nobody knows what the kernel dropped, so this segment is never trusted again
+        (fsync(2) reports a lost write once and then forgets it): every later call raises the same error.
+        """
+        if self.sync_error is not None:
+            raise self.sync_error
+        if self._synced_seq < self.last_seq:
+            try:
+                self._files.sync(self.descriptor)
+            except OSError as error:
+                self.sync_error = error
+                raise
+            self._synced_seq = self.last_seq
+
+    @property
+    def summed_up(self) -> bool:
+        """Whether what is missing of the checksum is so short that others can wait for it under the lock."""
+        return self.end - self._summed[0] <= _SUM_BYTES
+
+    def checksum(self) -> tuple[int, str]:
+        """The length of the text in bytes and its CRC-32; what was summed up before is not read again."""
+        self._summed = checksum_on(self.descriptor, *self._summed, self.end)
+        return self._summed[0], f"{self._summed[1]:08x}"
