@@ -52,9 +52,7 @@ class Files:
 
     def write_all(self, descriptor: int, data: bytes, offset: int) -> None:
         """Write all of `data` at `offset`, however many calls it takes."""
-        if not data:
-            return
-        done = self.write(descriptor, data, offset)
+        done = 0
         while done < len(data):
             done += self.write(descriptor, data[done:], offset + done)
 

@@ -7,7 +7,7 @@ from eventlog.codec import decode_line
 from eventlog.files import Files
 from eventlog.segments import Segment, checksum_on
 
-PAD_BYTES = 256 * 1024
+PAD_BYTES = 512 * 1024
 """By how much a segment is extended ahead: a sync need not write the file's length with every line then."""
 
 _BLANKS = memoryview(b"\n" * PAD_BYTES)
@@ -46,6 +46,13 @@ class OpenSegment:
     def full(self) -> bool:
         """Whether it is to grow no more."""
         return self.end >= self._segment_bytes
+
+    @property
+    def ready_to_end(self) -> bool:
+        """Whether it can be followed at once: nobody would have to wait for its checksum."""
+        if self.sync_error is not None:
+            return True
+        return self.end >= self._segment_bytes and self.end - self._summed[0] <= _SUM_BYTES
 
     def read_on(self) -> bool:
         """Take in what other writers appended since; False if the end must be looked for from behind."""
@@ -93,7 +100,9 @@ class OpenSegment:
         """
         end = self.end + len(lines)
         self.known = False
-        self._files.write_all(self.descriptor, lines, self.end)
+        done = self._files.write(self.descriptor, lines, self.end)
+        if done < len(lines):
+            self._files.write_all(self.descriptor, lines[done:], self.end + done)
         if end > self._size:
             self._size = self._files.size(self.descriptor)
             if pad and self._size == end:
@@ -131,11 +140,6 @@ class OpenSegment:
                 self.sync_error = error
                 raise
             self._synced_seq = self.last_seq
-
-    @property
-    def summed_up(self) -> bool:
-        """Whether what is missing of the checksum is so short that others can wait for it under the lock."""
-        return self.end - self._summed[0] <= _SUM_BYTES
 
     def checksum(self) -> tuple[int, str]:
         """The length of the text in bytes and its CRC-32; what was summed up before is not read again."""

@@ -86,9 +86,7 @@ class Lock:
             return False
         taken = False
         try:
-            if self._descriptor is None:
-                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | CLOSE_ON_EXEC, FILE_MODE)
-            taken = lock_descriptor(self._descriptor, blocking=blocking)
+            taken = lock_descriptor(self._open_file(), blocking=blocking)
         finally:
             if not taken:
                 self._threads.release()
@@ -115,6 +113,11 @@ class Lock:
         with self._threads:
             self._close_file()
 
+    def _open_file(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | CLOSE_ON_EXEC, FILE_MODE)
+        return self._descriptor
+
     def _close_file(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -124,7 +127,12 @@ class Lock:
         self._close_file()
 
     def __enter__(self) -> Self:
-        self.acquire()
+        self._threads.acquire()  # as `acquire`, in fewer steps: every append comes by here
+        try:
+            lock_descriptor(self._open_file() if self._descriptor is None else self._descriptor)
+        except BaseException:
+            self._threads.release()
+            raise
         return self
 
     def __exit__(

@@ -83,7 +83,7 @@ class EventLog:
            next file and fsync(2) of the folder its name; pwrite(2) writes its first line, the SegmentOpened that
            seals the full one. The checksum was computed before, without the lock.
         5. pwrite(2) of the line at the end, in one call; from here on readers see it, and it survives the end of the
-           process. Then, from a handle's second append on and where no blanks are left, pwrite(2) of up to 256 KiB of
+           process. Then, from a handle's second append on and where no blanks are left, pwrite(2) of up to 512 KiB of
            newlines behind it: syncs need not write the file's length then. The lock is let go.
         6. With `fsync`, fdatasync(2) of the segment, without the lock: on return the line and everything before it
            survive a power cut, for earlier segments were synced at step 4. With `os` this step is left out.

@@ -82,10 +82,6 @@ class Writer:
             self._closed, self._open = True, None
         self._lock.close()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise LogClosed(self.directory)
-
     def _commit(self, group: Sequence[Batch]) -> None:
         """Write some batches, and sync if one of them asks for it; one thread at a time does this."""
         try:
@@ -114,37 +110,40 @@ class Writer:
         A full segment's checksum is computed between two looks at the log: the lock is not held for it.
         """
         events = group[0].events if len(group) == 1 else [event for batch in group for event in batch.events]
+        full: OpenSegment | None = None
         while True:
+            if full is not None:
+                full.checksum()
             with self._lock:
                 current = self._catch_up()
                 if not events:
                     return current
-                if current is None or current.sync_error or not current.full or current.summed_up:
-                    current = self._segment_with_room(current)
-                    self._write_batches(current, group, events)
-                    return current
-            current.checksum()
+                if current is None or current.ready_to_end:
+                    current = self._next_segment(current)
+                elif current.full:
+                    full = current
+                    continue
+                self._write_batches(current, group, events)
+                return current
 
     # Everything below runs under the lock.
 
     def _write_batches(self, current: OpenSegment, group: Iterable[Batch], events: Sequence[Encoded]) -> None:
-        first = current.last_seq + 1
-        self._write(current, events, pad=self._appended)
+        seq = current.last_seq + 1
+        current.write(frame(events, seq, self._clock()), len(events), pad=self._appended)
         self._appended = True
         for batch in group:
-            batch.seqs = range(first, first + len(batch.events))
-            first = batch.seqs.stop
+            batch.seqs = range(seq, seq := seq + len(batch.events))
 
-    def _write(self, current: OpenSegment, events: Sequence[Encoded], *, pad: bool = False) -> None:
-        """Write lines with the next seqs in one go."""
-        current.write(frame(events, current.last_seq + 1, self._clock()), len(events), pad=pad)
+    def _write(self, current: OpenSegment, events: Sequence[Event]) -> None:
+        """Write what the log says of itself."""
+        encoded = [encode_event(event) for event in events]
+        current.write(frame(encoded, current.last_seq + 1, self._clock()), len(encoded), pad=False)
 
-    def _segment_with_room(self, current: OpenSegment | None) -> OpenSegment:
-        """The segment to append to: with its header, not full, and not one that could not be synced."""
+    def _next_segment(self, current: OpenSegment | None) -> OpenSegment:
+        """The segment that follows one which is full, or could not be synced; the first one where there is none."""
         if current is None:
             return self._start_segment(1, SegmentOpened(format=FORMAT))
-        if current.sync_error is None and not current.full:
-            return current
         current.cut()  # others see by the missing blanks that a segment may be sealed
         if current.sync_error is None:
             current.sync()
@@ -165,7 +164,7 @@ class Writer:
     def _write_header(self, current: OpenSegment, header: SegmentOpened) -> None:
         current.known = False  # until it has one
         self._files.sync_folder(self.folder)  # here, for whoever made the file may have died before he could
-        self._write(current, [encode_event(header)])
+        self._write(current, [header])
 
     def _header_after_crash(self, segment: Segment) -> SegmentOpened:
         """The header of a segment that was made and got no whole line."""
@@ -181,7 +180,8 @@ class Writer:
 
     def _catch_up(self) -> OpenSegment | None:
         """The growing segment, known up to its end; None in an empty log. Closes what a crash left."""
-        self._check_open()
+        if self._closed:
+            raise LogClosed(self.directory)
         if self._open is None:
             segments = list_segments(self.folder)[0]
             if not segments:
@@ -214,7 +214,7 @@ class Writer:
             for gap in tail.gaps
         ]
         if closings:
-            self._write(current, [encode_event(event) for event in closings])
+            self._write(current, closings)
         if rebooted:
             self._lock.set_label(boot_id)
 

@@ -85,9 +85,9 @@ class AppendOnly(RuleBasedStateMachine):
     def crash_in_a_write(self, event: Event, cut: float) -> None:
         """Another writer dies after some bytes of its line, be it all of them but the newline."""
         path, data, text = self._last()
-        if not is_finished(data, text):
+        if not text or not is_finished(data, text):
             return
-        seq, begin = contents(self.directory)[-1][0] + 1, len(text) + bool(text)
+        seq, begin = contents(self.directory)[-1][0] + 1, len(text) + 1
         line = encode_line(event, seq=seq, at=START)[:-1]
         written = line[: 1 + int(cut * (len(line) - 1))]
         with path.open("r+b") as file:
