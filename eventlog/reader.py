@@ -7,8 +7,9 @@ anything else that is not a whole line with the next seq; it is kept as a `Probl
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -20,12 +21,18 @@ from eventlog.segments import (
     Segment,
     check_format,
     find_offset,
+    is_sealed,
     list_segments,
     open_to_read,
     read_lines,
     split_joined,
 )
 from eventlog.tail import torn_lines
+
+ItemT = TypeVar("ItemT")
+
+BLOCK_BYTES = 64 * 1024
+"""How many bytes come in a block; 64 KiB were faster than 1 MiB or 4 MiB in a trial."""
 
 
 class Problem(Struct, frozen=True):
@@ -91,6 +98,15 @@ class LineChecker:
         self._last, self._lost = entry.seq, 0
         return entry if entry.seq > self._gt else None
 
+    def accept(self, seqs: Sequence[int]) -> bool:
+        """Take these seqs of whole lines if they are those that come next."""
+        if self._last is None or self._broken or self._lost or self._last < self._gt:
+            return False
+        if list(seqs) != list(range(self._last + 1, self._last + 1 + len(seqs))):
+            return False
+        self._last = seqs[-1]
+        return True
+
     def judge(self, segment: str, torn: Sequence[Line] = ()) -> None:
         """Whatever is not whole up to here and not `torn` is damage: something whole came after it."""
         for line in self._broken:
@@ -126,6 +142,31 @@ class LineChecker:
             self._problems.append(Problem(kind, segment, seq, offset, detail))
 
 
+class Block:
+    """Whole lines of a sealed segment, whose checksum was found right: to be decoded at once."""
+
+    __slots__ = ("_checker", "_offset", "_segment", "lines")
+
+    def __init__(self, checker: LineChecker, segment: str, offset: int, lines: bytes) -> None:
+        self.lines = lines
+        self._checker = checker
+        self._segment = segment
+        self._offset = offset
+
+    def accept(self, seqs: Sequence[int]) -> bool:
+        """Whether these, in this order, are the seqs that must come here; then the block is done with."""
+        return self._checker.accept(seqs)
+
+    def entries(self) -> Iterator[Entry]:
+        """The same one by one, for a block that was not accepted: around damage."""
+        offset = self._offset
+        for data in self.lines.split(b"\n"):
+            entry = self._checker.take(self._segment, Line(offset, data, terminated=True)) if data else None
+            offset += len(data) + 1
+            if entry is not None:
+                yield entry
+
+
 class Reader:
     """Reads a log from behind `gt` on, as often as asked, always from where it stopped.
 
@@ -146,6 +187,13 @@ class Reader:
 
         Raises LogUnavailable if a file cannot be read, NewerFormat if this version must not.
         """
+        return self._read(lambda following: self._read_segment(final=following is None))
+
+    def read_blocks(self) -> Iterator[Entry | Block]:
+        """The same, but sealed segments come in blocks of many lines; each must be accepted or gone through."""
+        return self._read(self._read_in_blocks)
+
+    def _read(self, read_segment: Callable[[Segment | None], Iterator[ItemT]]) -> Iterator[ItemT]:
         try:
             while True:
                 segments = list_segments(self._folder)[0]
@@ -153,11 +201,11 @@ class Reader:
                     return
                 if self._descriptor < 0:
                     self._move_to(self._current, self._offset)
-                following = [segment for segment in segments if segment > self._current]
-                yield from self._read_segment(final=not following)
-                if not following:
+                following = next((segment for segment in segments if segment > self._current), None)
+                yield from read_segment(following)
+                if following is None:
                     return
-                self._move_to(following[0], 0)
+                self._move_to(following, 0)
         except OSError as error:
             raise LogUnavailable(self._folder, error) from error
 
@@ -204,6 +252,22 @@ class Reader:
             self._checker.broken.clear()  # looked at again when more has come
         else:
             self._checker.judge(self._current.name)
+
+    def _read_in_blocks(self, following: Segment | None) -> Iterator[Entry | Block]:
+        """The segment in blocks if it is read from its beginning and is what the next one's header says."""
+        if following is None or self._offset or not is_sealed(self._current, following):
+            yield from self._read_segment(final=following is None)
+            return
+        rest, offset = b"", 0
+        while chunk := os.pread(self._descriptor, BLOCK_BYTES, offset + len(rest)):
+            lines = rest + chunk
+            end = lines.rfind(b"\n") + 1
+            rest = lines[end:]
+            if end:
+                yield Block(self._checker, self._current.name, offset, lines[:end])
+                offset += end
+                self._offset = offset
+        yield from self._read_segment(final=False)
 
     def close(self) -> None:
         """Close the file; the reader is done."""

@@ -181,6 +181,20 @@ def next_line(descriptor: int, offset: int, high: int) -> int:
     return high
 
 
+def is_sealed(segment: Segment, following: Segment) -> bool:
+    """Whether every byte of a segment is as the header of the one that follows it says."""
+    descriptor = open_to_read(following.path)
+    try:
+        first = next(read_lines(descriptor, 0, chunk_bytes=4096), None)
+    finally:
+        os.close(descriptor)
+    entry = decode_line(first.data) if first else None
+    header = entry.event if entry else None
+    if not isinstance(header, SegmentOpened) or header.segment != segment.name or header.checksum is None:
+        return False
+    return segment_checksum(segment.path) == (header.length, header.checksum)
+
+
 def segment_checksum(path: Path) -> tuple[int, str]:
     """The length in bytes and the CRC-32 (eight hexadecimal digits) of a segment that grows no more."""
     descriptor = open_to_read(path)

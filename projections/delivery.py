@@ -10,21 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from eventlog import (
-    DeliveryRevoked,
-    Entry,
-    RetryRequested,
-    SinkEnrolled,
-    SinkPaused,
-    SinkResumed,
-    SinkRetired,
-    SyncAttempted,
-    SyncFailed,
-    SyncSucceeded,
-    TurnHeader,
-    TurnRef,
-    TurnSkipped,
-)
+from eventlog import Entry, SyncFailed, TurnRef
+from projections import views
 from projections.fold import Fold
 from projections.turns import Turns
 
@@ -165,7 +152,7 @@ class Delivery:
 
 
 def _turn_recorded(state: Delivery, entry: Entry) -> None:
-    ordinal = state.turns.add(entry.seq, entry.view(TurnHeader))
+    ordinal = state.turns.add(entry.seq, entry.view(views.Turn))
     for sink in state.sinks.values():
         sink.states.append(NOT_OWED)
         sink.counts[NOT_OWED] += 1
@@ -197,7 +184,7 @@ def _supersede_older(state: Delivery, sink: SinkState, ordinal: int) -> None:
 
 
 def _sink_enrolled(state: Delivery, entry: Entry) -> None:
-    event = entry.view(SinkEnrolled)
+    event = entry.view(views.Enrolled)
     sink = state.sinks.get(event.sink)
     if sink is None:
         count = len(state.turns)
@@ -216,7 +203,7 @@ def _sink_enrolled(state: Delivery, entry: Entry) -> None:
 
 def _sink_retired(state: Delivery, entry: Entry) -> None:
     """Nothing is owed any longer: what was open leaves the scope, what was finished stays known."""
-    sink = _sink(state, entry.view(SinkRetired).sink)
+    sink = _sink(state, entry.view(views.Retired).sink)
     if sink is None:
         return
     for ordinal in list(sink.ordinals(OPEN)):
@@ -226,7 +213,7 @@ def _sink_retired(state: Delivery, entry: Entry) -> None:
 
 
 def _sink_paused(state: Delivery, entry: Entry) -> None:
-    event = entry.view(SinkPaused)
+    event = entry.view(views.Paused)
     if sink := _sink(state, event.sink):
         same = sink.pause is not None and sink.pause.kind == event.kind
         since = sink.pause.since if sink.pause and same else entry.at
@@ -234,12 +221,12 @@ def _sink_paused(state: Delivery, entry: Entry) -> None:
 
 
 def _sink_resumed(state: Delivery, entry: Entry) -> None:
-    if sink := _sink(state, entry.view(SinkResumed).sink):
+    if sink := _sink(state, entry.view(views.Resumed).sink):
         sink.pause = None
 
 
 def _sync_attempted(state: Delivery, entry: Entry) -> None:
-    event = entry.view(SyncAttempted)
+    event = entry.view(views.Attempted)
     sink = _sink(state, event.sink)
     if sink is None:
         return
@@ -262,7 +249,7 @@ def _sync_attempted(state: Delivery, entry: Entry) -> None:
 
 
 def _sync_succeeded(state: Delivery, entry: Entry) -> None:
-    event = entry.view(SyncSucceeded)
+    event = entry.view(views.Succeeded)
     sink = _sink(state, event.sink)
     if sink is None:
         return
@@ -279,7 +266,7 @@ def _sync_succeeded(state: Delivery, entry: Entry) -> None:
 
 
 def _sync_failed(state: Delivery, entry: Entry) -> None:
-    event = entry.view(SyncFailed)
+    event = entry.view(views.Failed)
     sink = _sink(state, event.sink)
     if sink is None:
         return
@@ -300,12 +287,12 @@ def _sync_failed(state: Delivery, entry: Entry) -> None:
             sink.set_state(ordinal, RETRYING if blamed else PENDING)
 
 
-def is_counted(event: SyncFailed) -> bool:
+def is_counted(event: SyncFailed | views.Failed) -> bool:
     """Whether a failure counts against the turns: not if the sink is to blame, nor while a request is being halved."""
     return event.kind in BLAMING_KINDS and not event.turns_max
 
 
-def _note_failure(attempt: Try, event: SyncFailed, at: datetime) -> None:
+def _note_failure(attempt: Try, event: views.Failed, at: datetime) -> None:
     attempt.failed_at, attempt.retry_after = at, event.retry_after or 0.0
     attempt.error = Failure(event.kind, event.status, event.error)
     if event.kind == "in_doubt":
@@ -320,12 +307,12 @@ def _note_failure(attempt: Try, event: SyncFailed, at: datetime) -> None:
 
 
 def _retry_requested(state: Delivery, entry: Entry) -> None:
-    event = entry.view(RetryRequested)
+    event = entry.view(views.Retried)
     _reopen(state, event.sink, _seqs(event.turns), (RETRYING, DELIVERED, DEAD, SKIPPED))
 
 
 def _delivery_revoked(state: Delivery, entry: Entry) -> None:
-    event = entry.view(DeliveryRevoked)
+    event = entry.view(views.Revoked)
     _reopen(state, event.sink, event.turns, (DELIVERED,))
 
 
@@ -354,7 +341,7 @@ def _reopen_open(sink: SinkState, ordinal: int, states: tuple[int, ...]) -> None
 
 
 def _turn_skipped(state: Delivery, entry: Entry) -> None:
-    event = entry.view(TurnSkipped)
+    event = entry.view(views.Skipped)
     sink = _sink(state, event.sink)
     if sink is None:
         return
@@ -412,5 +399,18 @@ DELIVERY: Fold[Delivery] = Fold(
         "TurnSkipped": _turn_skipped,
         "DeliveryRevoked": _delivery_revoked,
     },
+    views=(
+        views.Turn,
+        views.Attempted,
+        views.Succeeded,
+        views.Failed,
+        views.Revoked,
+        views.Enrolled,
+        views.Retired,
+        views.Paused,
+        views.Resumed,
+        views.Retried,
+        views.Skipped,
+    ),
 )
 """The fold from events to `Delivery`."""

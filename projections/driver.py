@@ -1,10 +1,11 @@
 """One pass over a log, any number of folds."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from eventlog import Entry, EventLog, Problem
+from eventlog import Entry, EventLog, Problem, Reader
+from projections.bulk import BulkDecoder
 from projections.fold import Fold
 
 
@@ -15,7 +16,7 @@ def fold_all(entries: Iterable[Entry], *folds: Fold[Any]) -> tuple[Any, ...]:
     return states
 
 
-def take_all(entries: Iterable[Entry], folds: tuple[Fold[Any], ...], states: tuple[Any, ...]) -> int:
+def take_all(entries: Iterable[Entry], folds: Sequence[Fold[Any]], states: Sequence[Any]) -> int:
     """Take entries into states; returns how many there were."""
     pairs = tuple(zip(folds, states, strict=True))
     count = 0
@@ -36,13 +37,22 @@ def replay(
 
     What is damaged is passed over and told in `problems`. Raises LogUnavailable, NewerFormat.
     """
-    return fold_all(_up_to(log.read(problems=problems), until), *folds)
+    if until is not None:
+        return fold_all(_up_to(log.read(problems=problems), until), *folds)
+    live = Live(log, *folds)
+    try:
+        live.catch_up()
+    finally:
+        live.close()
+        if problems is not None:
+            problems.extend(live.problems)
+    return live.states
 
 
-def _up_to(entries: Iterator[Entry], until: int | datetime | None) -> Iterator[Entry]:
+def _up_to(entries: Iterator[Entry], until: int | datetime) -> Iterator[Entry]:
     """The beginning of the log up to a seq, or up to the first event later than a time."""
     for entry in entries:
-        if until is not None and (entry.seq if isinstance(until, int) else entry.at) > until:  # type: ignore[operator]
+        if (entry.seq if isinstance(until, int) else entry.at) > until:  # type: ignore[operator]
             return
         yield entry
 
@@ -51,13 +61,42 @@ class Live:
     """Folds that are kept up to date: each `catch_up` takes in what the log has got since."""
 
     def __init__(self, log: EventLog, *folds: Fold[Any]) -> None:
-        self._reader = log.reader()
         self._folds = folds
+        self._decoder = BulkDecoder(*folds)
         self.states = tuple(fold.initial() for fold in folds)
+        self._reader: Reader = log.reader()
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What was passed over so far."""
+        return self._reader.problems
 
     def catch_up(self) -> int:
         """Take in what is new; returns how many events that were."""
-        return take_all(self._reader.read(), self._folds, self.states)
+        if not self._decoder.can_decode:
+            return take_all(self._reader.read(), self._folds, self.states)
+        count = 0
+        for block in self._reader.read_blocks():
+            if isinstance(block, Entry):
+                count += take_all((block,), self._folds, self.states)
+                continue
+            events = self._decoder.decode(block.lines)
+            if events and block.accept([event.seq for event in events]):
+                self._take_decoded(events)
+                count += len(events)
+            else:
+                count += take_all(block.entries(), self._folds, self.states)
+        return count
+
+    def _take_decoded(self, events: list[Any]) -> None:
+        last_seq = events[-1].seq
+        for fold, state in zip(self._folds, self.states, strict=True):
+            handlers, otherwise = fold.handlers, fold.otherwise
+            for event in events:
+                handler = handlers.get(event.type, otherwise)
+                if handler is not None:
+                    handler(state, event)
+            state.last_seq = last_seq
 
     def close(self) -> None:
         """Let go of the log's file."""

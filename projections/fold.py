@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from msgspec import MsgspecError
+from msgspec import MsgspecError, Struct
 
 from eventlog import Entry
 
@@ -25,6 +25,8 @@ class Fold(Generic[StateT]):
     `initial` makes an empty state; `handlers` name the event types that matter, each with what it does to the
     state, in place, and `otherwise` what any other does. Entries of types that do not matter are not even decoded.
     A handler decodes first and changes the state then: an event that breaks its own rules is one of any other type.
+    `views` are the structs that the handlers decode (`entry.view`): a long stretch of the log is then decoded at once,
+    into objects that have their fields and `seq`, and `at` if a view names it or `otherwise` is there.
     `version` changes with the shape or the meaning of the state, so that an old checkpoint is known as one.
     """
 
@@ -33,6 +35,7 @@ class Fold(Generic[StateT]):
     initial: Callable[[], StateT]
     handlers: Mapping[str, Callable[[StateT, Entry], None]]
     otherwise: Callable[[StateT, Entry], None] | None = None
+    views: tuple[type[Struct], ...] = ()
 
     def apply(self, state: StateT, entry: Entry) -> None:
         """Take one entry into the state; one that was taken in before changes nothing."""

@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from eventlog import Entry, SyncAttempted, SyncFailed, SyncSucceeded, TurnHeader
+from eventlog import Entry
+from projections import views
 from projections.fold import Fold
 
 
@@ -44,7 +45,7 @@ def _any_event(state: Statistics, entry: Entry) -> None:
 
 
 def _turn_recorded(state: Statistics, entry: Entry) -> None:
-    turn = entry.view(TurnHeader)
+    turn = entry.view(views.Turn)
     _any_event(state, entry)
     state.turns += 1
     state.revisions += turn.revision > 1
@@ -53,13 +54,13 @@ def _turn_recorded(state: Statistics, entry: Entry) -> None:
 
 
 def _sync_attempted(state: Statistics, entry: Entry) -> None:
-    event = entry.view(SyncAttempted)
+    event = entry.view(views.Attempted)
     _any_event(state, entry)
     _sink(state, event.sink).requests += 1
 
 
 def _sync_succeeded(state: Statistics, entry: Entry) -> None:
-    event = entry.view(SyncSucceeded)
+    event = entry.view(views.Succeeded)
     _any_event(state, entry)
     sink = _sink(state, event.sink)
     sink.delivered += len(event.turns)
@@ -67,7 +68,7 @@ def _sync_succeeded(state: Statistics, entry: Entry) -> None:
 
 
 def _sync_failed(state: Statistics, entry: Entry) -> None:
-    event = entry.view(SyncFailed)
+    event = entry.view(views.Failed)
     _any_event(state, entry)
     _sink(state, event.sink).failures[event.kind] += len(event.turns)
 
@@ -87,5 +88,6 @@ STATISTICS: Fold[Statistics] = Fold(
         "SyncFailed": _sync_failed,
     },
     otherwise=_any_event,
+    views=(views.Turn, views.Attempted, views.Succeeded, views.Failed),
 )
 """The fold from events to `Statistics`."""

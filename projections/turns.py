@@ -8,6 +8,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from eventlog import TurnHeader
+from projections import views
 
 Lane = tuple[str, str, str]
 """Source, user, conversation: within a sink, what must stay in order."""
@@ -28,7 +29,7 @@ class Turns:
     def __len__(self) -> int:
         return len(self.seqs)
 
-    def add(self, seq: int, turn: TurnHeader) -> int:
+    def add(self, seq: int, turn: TurnHeader | views.Turn) -> int:
         """Add the turn recorded at `seq`, which is higher than all before; returns its ordinal."""
         ordinal = len(self.seqs)
         lane = (turn.source, turn.user, turn.conversation)
