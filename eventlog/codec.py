@@ -163,6 +163,14 @@ def encode_line(event: Event, *, seq: int, at: datetime) -> bytes:
     return frame((encode_event(event),), seq, at)
 
 
+def are_whole(lines: bytes) -> bool:
+    """Whether the checksums of some lines, each with its newline, are right."""
+    return all(
+        line[:CRC_AT] == HEAD and line[CRC_AT : CRC_AT + 8] == b"%08x" % crc32(line[BODY_AT:])
+        for line in lines[:-1].split(b"\n")
+    )
+
+
 def decode_line(line: bytes) -> Entry | None:
     """The entry of a line (without its newline), or None where the line is not whole."""
     if line[:CRC_AT] != HEAD or line[CRC_AT + 8 : BODY_AT] != _CRC_END:

@@ -13,15 +13,15 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from eventlog.codec import CANCEL, Entry, decode_line
+from eventlog.codec import CANCEL, Entry, are_whole, decode_line
 from eventlog.errors import LogUnavailable
 from eventlog.events import TornTailClosed
+from eventlog.seals import SealChecks
 from eventlog.segments import (
     Line,
     Segment,
     check_format,
     find_offset,
-    is_sealed,
     list_segments,
     open_to_read,
     read_lines,
@@ -143,7 +143,7 @@ class LineChecker:
 
 
 class Block:
-    """Whole lines of a sealed segment, whose checksum was found right: to be decoded at once."""
+    """Lines whose checksums were found right, each one's or that of their sealed segment: to be decoded at once."""
 
     __slots__ = ("_checker", "_offset", "_segment", "lines")
 
@@ -178,6 +178,7 @@ class Reader:
         self._gt = gt
         self.problems: list[Problem] = []
         self._checker = LineChecker(gt, self.problems)
+        self._seals = SealChecks()
         self._segment: Segment | None = None
         self._descriptor = -1
         self._offset = 0
@@ -187,13 +188,13 @@ class Reader:
 
         Raises LogUnavailable if a file cannot be read, NewerFormat if this version must not.
         """
-        return self._read(lambda following: self._read_segment(final=following is None))
+        return self._read(self._read_segment)
 
     def read_blocks(self) -> Iterator[Entry | Block]:
-        """The same, but sealed segments come in blocks of many lines; each must be accepted or gone through."""
+        """The same, but long stretches come in blocks of many lines; each must be accepted or gone through."""
         return self._read(self._read_in_blocks)
 
-    def _read(self, read_segment: Callable[[Segment | None], Iterator[ItemT]]) -> Iterator[ItemT]:
+    def _read(self, read_segment: Callable[[Sequence[Segment]], Iterator[ItemT]]) -> Iterator[ItemT]:
         try:
             while True:
                 segments = list_segments(self._folder)[0]
@@ -201,11 +202,11 @@ class Reader:
                     return
                 if self._descriptor < 0:
                     self._move_to(self._current, self._offset)
-                following = next((segment for segment in segments if segment > self._current), None)
-                yield from read_segment(following)
-                if following is None:
+                behind = [segment for segment in segments if segment > self._current]
+                yield from read_segment(behind)
+                if not behind:
                     return
-                self._move_to(following, 0)
+                self._move_to(behind[0], 0)
         except OSError as error:
             raise LogUnavailable(self._folder, error) from error
 
@@ -228,12 +229,13 @@ class Reader:
         self._descriptor = open_to_read(segment.path)
         self._offset = find_offset(self._descriptor, self._gt + 1) if offset is None else offset
 
-    def _read_segment(self, *, final: bool) -> Iterator[Entry]:
-        """The entries of the segment; `final` says that it may be growing.
+    def _read_segment(self, behind: Sequence[Segment]) -> Iterator[Entry]:
+        """The entries of the segment; with none `behind` it may be growing.
 
         Somebody may be writing while this reads: then a line may be seen behind another that is not there yet. What
         stands before a line that was seen is there at a second look, so nothing is judged before that.
         """
+        final = not behind
         looked_twice = 0 if final else sys.maxsize  # up to here
         restart = True
         while restart:
@@ -253,21 +255,21 @@ class Reader:
         else:
             self._checker.judge(self._current.name)
 
-    def _read_in_blocks(self, following: Segment | None) -> Iterator[Entry | Block]:
-        """The segment in blocks if it is read from its beginning and is what the next one's header says."""
-        if following is None or self._offset or not is_sealed(self._current, following):
-            yield from self._read_segment(final=following is None)
-            return
-        rest, offset = b"", 0
-        while chunk := os.pread(self._descriptor, BLOCK_BYTES, offset + len(rest)):
-            lines = rest + chunk
-            end = lines.rfind(b"\n") + 1
-            rest = lines[end:]
-            if end:
-                yield Block(self._checker, self._current.name, offset, lines[:end])
-                offset += end
-                self._offset = offset
-        yield from self._read_segment(final=False)
+    def _read_in_blocks(self, behind: Sequence[Segment]) -> Iterator[Entry | Block]:
+        """A sealed segment in blocks if it is what the next one's header says, another while its lines are whole."""
+        sealed = bool(behind) and not self._offset and self._seals.check(self._current, *behind)
+        length = BLOCK_BYTES
+        while len(chunk := os.pread(self._descriptor, length, self._offset)) == length or (sealed and chunk):
+            lines = chunk[: chunk.rfind(b"\n") + 1]
+            if not lines and len(chunk) == length:  # of a longer line
+                length *= 2
+                continue
+            if not lines or not (sealed or are_whole(lines)):
+                break
+            offset, length = self._offset, BLOCK_BYTES
+            self._offset += len(lines)
+            yield Block(self._checker, self._current.name, offset, lines)
+        yield from self._read_segment(behind)
 
     def close(self) -> None:
         """Close the file; the reader is done."""

@@ -22,6 +22,8 @@ CHUNK_BYTES = 256 * 1024
 PROBE_BYTES = 16 * 1024
 """How much is read at once when a place in a segment is looked for."""
 
+_SUM_BYTES = 4 * 1024 * 1024  # large: a thread that sums up waits for the interpreter after every piece
+
 _BLANKS = tuple(b"\n" * length for length in (32768, 2048, 128, 8, 1))
 
 _NAME = re.compile(r"(\d{20})\.jsonl", re.ASCII)
@@ -181,20 +183,6 @@ def next_line(descriptor: int, offset: int, high: int) -> int:
     return high
 
 
-def is_sealed(segment: Segment, following: Segment) -> bool:
-    """Whether every byte of a segment is as the header of the one that follows it says."""
-    descriptor = open_to_read(following.path)
-    try:
-        first = next(read_lines(descriptor, 0, chunk_bytes=4096), None)
-    finally:
-        os.close(descriptor)
-    entry = decode_line(first.data) if first else None
-    header = entry.event if entry else None
-    if not isinstance(header, SegmentOpened) or header.segment != segment.name or header.checksum is None:
-        return False
-    return segment_checksum(segment.path) == (header.length, header.checksum)
-
-
 def segment_checksum(path: Path) -> tuple[int, str]:
     """The length in bytes and the CRC-32 (eight hexadecimal digits) of a segment that grows no more."""
     descriptor = open_to_read(path)
@@ -207,7 +195,7 @@ def segment_checksum(path: Path) -> tuple[int, str]:
 
 def checksum_on(descriptor: int, offset: int, checksum: int, end: int | None) -> tuple[int, int]:
     """Go on with a file's CRC-32 from `offset` to `end`, or to the file's; returns how far that is, and it."""
-    while chunk := os.pread(descriptor, CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - offset), offset):
+    while chunk := os.pread(descriptor, _SUM_BYTES if end is None else min(_SUM_BYTES, end - offset), offset):
         checksum = crc32(chunk, checksum)
         offset += len(chunk)
     return offset, checksum

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from msgspec import Struct
+
 from eventlog import Entry, SyncFailed, TurnRef
 from projections import views
 from projections.fold import Fold
@@ -39,8 +41,7 @@ BLAMING_KINDS = ("failed", "rejected")
 """The kinds of failure that count against a turn; the others blame the sink or nobody."""
 
 
-@dataclass
-class Failure:
+class Failure(Struct):
     """Why a turn is not delivered, as the last failed attempt told."""
 
     kind: str
@@ -48,8 +49,7 @@ class Failure:
     message: str
 
 
-@dataclass
-class Try:
+class Try(Struct):
     """What happened to an unfinished or dead turn at a sink so far.
 
     `attempts` are the counted ones, `doubts` how often in a row nobody knew the outcome, `attempt` the seq of the
@@ -70,8 +70,7 @@ class Try:
     then: int = NOT_OWED
 
 
-@dataclass
-class Pause:
+class Pause(Struct):
     """A sink takes nothing: since when and why; with `until` the pause ends by itself."""
 
     kind: str
@@ -106,12 +105,25 @@ class SinkState:
         """Move a turn to a state in which its lane goes on without it."""
         lane = self.lanes.get(lane_id)
         if lane is not None and self.states[ordinal] in OPEN:
-            lane.remove(ordinal)
+            if lane[0] == ordinal:
+                lane.popleft()
+            else:
+                lane.remove(ordinal)
             if not lane:
                 del self.lanes[lane_id]
         self.set_state(ordinal, state)
         if state != DEAD:
             self.tries.pop(ordinal, None)
+
+    def owe(self, ordinal: int, lane_id: int) -> None:
+        """Owe a turn that has just come to be, as the last of its lane."""
+        self.states.append(PENDING)
+        self.counts[PENDING] += 1
+        lane = self.lanes.get(lane_id)
+        if lane is None:
+            self.lanes[lane_id] = deque((ordinal,))
+        else:
+            lane.append(ordinal)
 
     def reopen(self, ordinal: int, lane_id: int, *, behind: int | None = None) -> None:
         """Owe a turn: at its place in the lane, or right behind another that is open."""
@@ -152,11 +164,18 @@ class Delivery:
 
 
 def _turn_recorded(state: Delivery, entry: Entry) -> None:
-    ordinal = state.turns.add(entry.seq, entry.view(views.Turn))
+    turn = entry.view(views.Turn)
+    ordinal = state.turns.add(entry.seq, turn)
+    plain = turn.supersedes is None and not turn.delivered_to
     for sink in state.sinks.values():
-        sink.states.append(NOT_OWED)
-        sink.counts[NOT_OWED] += 1
-        if not sink.retired and entry.seq >= sink.since_seq:
+        if sink.retired or entry.seq < sink.since_seq:
+            sink.states.append(NOT_OWED)
+            sink.counts[NOT_OWED] += 1
+        elif plain:
+            sink.owe(ordinal, state.turns.lane_id(ordinal))
+        else:
+            sink.states.append(NOT_OWED)
+            sink.counts[NOT_OWED] += 1
             _owe(state, sink, ordinal)
 
 
@@ -232,11 +251,14 @@ def _sync_attempted(state: Delivery, entry: Entry) -> None:
         return
     taken = set()
     for ordinal in _owed(state, sink, event.turns):
-        if sink.states[ordinal] not in OPEN:
+        was = sink.states[ordinal]
+        if was not in OPEN:
             state.anomalies["a finished turn was attempted"] += 1
             continue
-        attempt = sink.tries.setdefault(ordinal, Try())
-        if sink.states[ordinal] == ATTEMPTING:
+        attempt = sink.tries.get(ordinal)
+        if attempt is None:
+            attempt = sink.tries[ordinal] = Try()
+        elif was == ATTEMPTING:
             state.anomalies["a turn was attempted while another attempt was open"] += 1
             _close_attempt(sink, attempt.attempt, ordinal)
         attempt.attempt = entry.seq
@@ -364,14 +386,16 @@ def _sink(state: Delivery, name: str) -> SinkState | None:
     return sink
 
 
-def _owed(state: Delivery, sink: SinkState, seqs: Iterable[int]) -> Iterator[int]:
+def _owed(state: Delivery, sink: SinkState, seqs: Iterable[int]) -> list[int]:
     """The turns with these seqs that are in the sink's scope; others are anomalies."""
+    find, states, owed = state.turns.ordinal, sink.states, []
     for seq in seqs:
-        ordinal = state.turns.ordinal(seq)
-        if ordinal is None or sink.states[ordinal] == NOT_OWED:
+        ordinal = find(seq)
+        if ordinal is None or states[ordinal] == NOT_OWED:
             state.anomalies["an event for a turn that is not owed"] += 1
         else:
-            yield ordinal
+            owed.append(ordinal)
+    return owed
 
 
 def _close_attempt(sink: SinkState, attempt: int, ordinal: int) -> None:

@@ -24,6 +24,7 @@ class Turns:
     _lane_of: "array[int]" = field(default_factory=lambda: array("I"))
     _lane_ids: dict[Lane, int] = field(default_factory=dict)
     _had_by: "array[int]" = field(default_factory=lambda: array("I"))
+    _next: int = field(default=0, compare=False)
     _sink_sets: list[tuple[str, ...]] = field(default_factory=lambda: [()])
 
     def __len__(self) -> int:
@@ -33,20 +34,26 @@ class Turns:
         """Add the turn recorded at `seq`, which is higher than all before; returns its ordinal."""
         ordinal = len(self.seqs)
         lane = (turn.source, turn.user, turn.conversation)
-        lane_id = self._lane_ids.setdefault(lane, len(self.lanes))
-        if lane_id == len(self.lanes):
+        lane_id = self._lane_ids.get(lane)
+        if lane_id is None:
+            lane_id = self._lane_ids[lane] = len(self.lanes)
             self.lanes.append(lane)
         if turn.supersedes is not None and (older := self.ordinal(turn.supersedes)) is not None:
             self.older[ordinal] = older
         self.seqs.append(seq)
         self._lane_of.append(lane_id)
-        self._had_by.append(self._sink_set(turn.delivered_to))
+        self._had_by.append(self._sink_set(turn.delivered_to) if turn.delivered_to else 0)
         return ordinal
 
     def ordinal(self, seq: int) -> int | None:
         """Which turn was recorded at `seq`; None if none was."""
-        found = bisect_left(self.seqs, seq)
-        return found if found < len(self.seqs) and self.seqs[found] == seq else None
+        seqs, found = self.seqs, self._next
+        if found >= len(seqs) or seqs[found] != seq:  # it is the one behind the last one that was asked for, mostly
+            found = bisect_left(seqs, seq)
+            if found == len(seqs) or seqs[found] != seq:
+                return None
+        self._next = found + 1
+        return found
 
     def since(self, seq: int) -> range:
         """The ordinals of the turns recorded at `seq` or later."""
