@@ -23,11 +23,17 @@ class Blobs:
         digest = sha256(data).hexdigest()
         try:
             self.get(digest)
-        except KeyError:  # not there, or damaged
-            try:
+        except KeyError:
+            known = False  # not there, or damaged
+        else:
+            known = True
+        try:
+            if not known:
                 self._files.write_file(self.path(digest), data)
-            except OSError as error:
-                raise LogUnavailable(self.path(digest), error) from error
+            for folder in (self.path(digest).parent, self.directory, self.directory.parent):
+                self._files.sync_folder(folder)  # whoever made it, or put the blob there, may have died before he could
+        except OSError as error:
+            raise LogUnavailable(self.path(digest), error) from error
         return digest
 
     def get(self, digest: str) -> bytes:

