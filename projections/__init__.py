@@ -1,9 +1,11 @@
 """Views: what the facts mean, as pure folds over events.
 
-A fold has no clock, no randomness, no files, no network and no logging; time and policy are arguments. One module,
-`projections.index`, keeps its result on disk, and that is disposable. Never import `turnlog` here.
+A fold has no clock, no randomness, no files, no network and no logging; time and policy are arguments. Two modules
+keep results on disk, `projections.index` and `projections.checkpoint`, and these are disposable. Never import `turnlog`
+here.
 """
 
+from projections.checkpoint import Checkpoints
 from projections.delivery import (
     DELIVERY,
     STATE_NAMES,
@@ -38,6 +40,7 @@ __all__ = [
     "STATE_NAMES",
     "STATISTICS",
     "UNDELIVERED",
+    "Checkpoints",
     "Delivery",
     "Failure",
     "Fold",

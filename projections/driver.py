@@ -6,6 +6,7 @@ from typing import Any
 
 from eventlog import Entry, EventLog, Problem, Reader
 from projections.bulk import BulkDecoder
+from projections.checkpoint import Checkpoints
 from projections.fold import Fold
 
 
@@ -32,14 +33,16 @@ def replay(
     *folds: Fold[Any],
     until: int | datetime | None = None,
     problems: list[Problem] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Any, ...]:
     """The folds' states from the log alone; `until` (a seq or a UTC time, inclusive) shows the past.
 
-    What is damaged is passed over and told in `problems`. Raises LogUnavailable, NewerFormat.
+    With `checkpoints` it begins at them, where there are some that fit. What is damaged is passed over and told in
+    `problems`. Raises LogUnavailable, NewerFormat.
     """
     if until is not None:
         return fold_all(_up_to(log.read(problems=problems), until), *folds)
-    live = Live(log, *folds)
+    live = Live(log, *folds, checkpoints=checkpoints)
     try:
         live.catch_up()
     finally:
@@ -58,13 +61,17 @@ def _up_to(entries: Iterator[Entry], until: int | datetime) -> Iterator[Entry]:
 
 
 class Live:
-    """Folds that are kept up to date: each `catch_up` takes in what the log has got since."""
+    """Folds that are kept up to date: each `catch_up` takes in what the log has got since.
 
-    def __init__(self, log: EventLog, *folds: Fold[Any]) -> None:
+    With `checkpoints` they begin where a checkpoint left them, and are saved now and then, and by `close`.
+    """
+
+    def __init__(self, log: EventLog, *folds: Fold[Any], checkpoints: Checkpoints | None = None) -> None:
         self._folds = folds
         self._decoder = BulkDecoder(*folds)
-        self.states = tuple(fold.initial() for fold in folds)
-        self._reader: Reader = log.reader()
+        self._checkpoints = checkpoints
+        self.states = checkpoints.load(folds) if checkpoints else tuple(fold.initial() for fold in folds)
+        self._reader: Reader = log.reader(gt=min(state.last_seq for state in self.states))
 
     @property
     def problems(self) -> list[Problem]:
@@ -73,6 +80,12 @@ class Live:
 
     def catch_up(self) -> int:
         """Take in what is new; returns how many events that were."""
+        count = self._take_new()
+        if count and self._checkpoints:
+            self._checkpoints.save_if_due(self._folds, self.states)
+        return count
+
+    def _take_new(self) -> int:
         if not self._decoder.can_decode:
             return take_all(self._reader.read(), self._folds, self.states)
         count = 0
@@ -91,13 +104,15 @@ class Live:
     def _take_decoded(self, events: list[Any]) -> None:
         last_seq = events[-1].seq
         for fold, state in zip(self._folds, self.states, strict=True):
-            handlers, otherwise = fold.handlers, fold.otherwise
-            for event in events:
+            handlers, otherwise, known = fold.handlers, fold.otherwise, state.last_seq
+            for event in events if known < events[0].seq else [event for event in events if event.seq > known]:
                 handler = handlers.get(event.type, otherwise)
                 if handler is not None:
                     handler(state, event)
-            state.last_seq = last_seq
+            state.last_seq = max(known, last_seq)
 
     def close(self) -> None:
         """Let go of the log's file."""
+        if self._checkpoints:
+            self._checkpoints.save_if_due(self._folds, self.states, stopping=True)
         self._reader.close()

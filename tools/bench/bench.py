@@ -20,6 +20,7 @@ class Sizes:
     replay_rounds: int
     replay_events: int
     fetches: int
+    starts: int
     wakes: int
     old_way_turns: tuple[int, ...]
 
@@ -32,6 +33,7 @@ FULL = Sizes(
     replay_rounds=5,
     replay_events=1_000_000,
     fetches=5000,
+    starts=15,
     wakes=500,
     old_way_turns=(1000, 10_000, 50_000),
 )
@@ -43,6 +45,7 @@ QUICK = Sizes(
     replay_rounds=3,
     replay_events=50_000,
     fetches=1000,
+    starts=5,
     wakes=100,
     old_way_turns=(1000, 10_000),
 )

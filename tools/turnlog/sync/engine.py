@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from eventlog import Event, EventLog, SinkPaused, SinkResumed, SyncAttempted, SyncFailed, SyncSucceeded
-from projections import DELIVERY, Delivery, Index, Live, RetryPolicy, SinkState, Try, is_counted
+from projections import DELIVERY, Checkpoints, Delivery, Index, Live, RetryPolicy, SinkState, Try, is_counted
 from turnlog.clock import Clock
 from turnlog.recorder import INDEX_NAME
 from turnlog.sinks.base import Delivered, Outcome, Sink
@@ -63,7 +63,7 @@ class SinkEngine:
         self._on_events = on_events
         self._index = Index(log, Path(log.directory) / INDEX_NAME)
         self._contents = Contents(log, self._index)
-        self._live = Live(log, DELIVERY)
+        self._live = Live(log, DELIVERY, checkpoints=Checkpoints(log))
         self._state: Delivery = self._live.states[0]
         self._flying: dict[Future[Sequence[Outcome]], tuple[int, Request]] = {}
 

@@ -1,14 +1,16 @@
 """`turnlog replay`: the state from the log alone."""
 
 from datetime import datetime
+from typing import Any
 
 import click
 
-from eventlog import Problem
-from projections import DELIVERY, STATE_NAMES, STATISTICS, replay
+from eventlog import EventLog, Problem
+from projections import DELIVERY, STATE_NAMES, STATISTICS, Checkpoints, Fold, replay
 from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.output import print_json, print_table
 from turnlog.clock import as_utc
+from turnlog.errors import WrongUsage
 
 
 class _Until(click.ParamType[int | datetime]):
@@ -27,15 +29,24 @@ class _Until(click.ParamType[int | datetime]):
 
 @click.command("replay")
 @click.option("--until", type=_Until(), help="Show the past: up to this event, or up to this time (UTC).")
+@click.option("--from-checkpoint", is_flag=True, help="Begin where a state was saved, and save the new one.")
+@click.option("--check", is_flag=True, help="Replay both ways and compare.")
 @json_option
 @pass_app
-def command(app: App, until: int | datetime | None, as_json: bool) -> int:
+def command(app: App, until: int | datetime | None, from_checkpoint: bool, check: bool, as_json: bool) -> int:
     """Rebuild the state from the log alone, also of the past.
 
-    Reads nothing but the log's segments. Ends 1 if something in the log is damaged.
+    Reads nothing but the log's segments, unless a checkpoint is asked for. Ends 1 if something in the log is damaged,
+    or if a checkpoint and the log do not agree.
     """
+    if until is not None and (from_checkpoint or check):
+        raise WrongUsage("--until shows the past, where there are no checkpoints; leave one of the options out")
     problems: list[Problem] = []
-    delivery, statistics = replay(app.read_log(), DELIVERY, STATISTICS, until=until, problems=problems)
+    log, folds = app.read_log(), (DELIVERY, STATISTICS)
+    checkpoints = Checkpoints(log) if from_checkpoint and not check else None
+    states = replay(log, *folds, until=until, problems=problems, checkpoints=checkpoints)
+    delivery, statistics = states
+    agree = not check or _agree(log, folds, states)
     sinks = {name: sink.totals() for name, sink in delivery.sinks.items()}
     if as_json:
         counts = {"events": statistics.events, "last_seq": statistics.last_seq, "turns": statistics.turns}
@@ -46,4 +57,20 @@ def command(app: App, until: int | datetime | None, as_json: bool) -> int:
             print_table(("sink", *STATE_NAMES[1:]), [(name, *totals.values()) for name, totals in sinks.items()])
     for problem in problems:
         say(f"passed over {problem.segment} at byte {problem.offset}: {problem.detail}; see `turnlog verify`")
-    return 1 if problems else 0
+    return 0 if agree and not problems else 1
+
+
+def _agree(log: EventLog, folds: tuple[Fold[Any], ...], states: tuple[Any, ...]) -> bool:
+    """Whether the folds come to the same states from their checkpoints; says which do."""
+    checkpoints = Checkpoints(log, read_only=True)
+    saved = [state.last_seq for state in checkpoints.load(folds)]
+    differing = []
+    for fold, seq, state, other in zip(folds, saved, states, replay(log, *folds, checkpoints=checkpoints), strict=True):
+        if not seq:
+            say(f"{fold.name}: there is no checkpoint that fits")
+        elif state == other:
+            say(f"{fold.name}: the checkpoint at seq {seq} agrees with the log")
+        else:
+            say(f"{fold.name}: the checkpoint at seq {seq} does not agree with the log; delete checkpoints/{fold.name}")
+            differing.append(fold)
+    return not differing

@@ -1,0 +1,136 @@
+"""States of folds kept on disk, to start in time proportional to what is new. Disposable, all of it.
+
+A checkpoint is a file `<log>/checkpoints/<fold>`: a line of JSON that says what it is (the fold and its version, the
+seq, the checksum of the log's line with that seq, the byte order, length and CRC-32 of what follows) and the state in
+MessagePack. It is written beside and renamed, so it is there whole or not at all. One that is absent, damaged, of
+another version or of another log is thrown away without a word: the log alone is the truth.
+"""
+
+import sys
+import time
+from array import array
+from collections import Counter, deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+from zlib import crc32
+
+import msgspec
+from msgspec import Struct
+
+from eventlog import EventLog, EventLogError
+from eventlog.files import Files
+from projections.fold import Fold, State
+
+FOLDER = "checkpoints"
+
+EVERY_EVENTS = 100_000
+"""How many events are taken in, at most, before the state is saved again."""
+
+EVERY_SECONDS = 300.0
+"""How long it takes, at most, before what is new is saved, if it is not next to nothing."""
+
+WORTH_EVENTS = 1000
+"""What is not worth a file: replaying so many events takes a few milliseconds."""
+
+StateT = TypeVar("StateT", bound=State)
+
+
+class _Header(Struct, frozen=True):
+    fold: str
+    version: int
+    seq: int
+    line: str
+    byteorder: str
+    length: int
+    checksum: int
+
+
+class Checkpoints:
+    """The checkpoints of one log. Nothing here raises OSError: without them, things only take longer."""
+
+    def __init__(self, log: EventLog, *, read_only: bool = False, files: Files | None = None) -> None:
+        self._log = log
+        self._folder = Path(log.directory) / FOLDER
+        self._read_only = read_only
+        self._files = files or Files()
+        self._saved_seq = 0
+        self._saved_at = time.monotonic()
+
+    def load(self, folds: Sequence[Fold[Any]]) -> tuple[Any, ...]:
+        """The folds' states as they were saved; the empty ones where nothing is there that fits."""
+        states = tuple(self._load(fold) or fold.initial() for fold in folds)
+        self._saved_seq = min(state.last_seq for state in states)
+        return states
+
+    def _load(self, fold: Fold[StateT]) -> StateT | None:
+        try:
+            head, _, body = (self._folder / fold.name).read_bytes().partition(b"\n")
+            header = msgspec.json.decode(head, type=_Header)
+            if (header.fold, header.version, header.byteorder) != (fold.name, fold.version, sys.byteorder):
+                return None
+            if (header.length, header.checksum) != (len(body), crc32(body)) or self._line(header.seq) != header.line:
+                return None
+            state = _decoder(fold).decode(body)
+        except (OSError, EventLogError, msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+            return None
+        return state if state.last_seq == header.seq else None
+
+    def save(self, folds: Sequence[Fold[Any]], states: Sequence[Any]) -> bool:
+        """Save the folds' states, durably; False if that could not be done."""
+        if self._read_only:
+            return False
+        try:
+            for fold, state in zip(folds, states, strict=True):
+                body = _encode(state)
+                line = self._line(state.last_seq)
+                header = _Header(fold.name, fold.version, state.last_seq, line, sys.byteorder, len(body), crc32(body))
+                self._files.write_file(self._folder / fold.name, msgspec.json.encode(header) + b"\n" + body)
+        except (OSError, EventLogError):
+            return False
+        self._saved_seq, self._saved_at = min(state.last_seq for state in states), time.monotonic()
+        return True
+
+    def save_if_due(self, folds: Sequence[Fold[Any]], states: Sequence[Any], *, stopping: bool = False) -> None:
+        """Save the states if they have gone far enough, or for long enough, since they were saved or loaded."""
+        events = min(state.last_seq for state in states) - self._saved_seq
+        late = stopping or time.monotonic() - self._saved_at >= EVERY_SECONDS
+        if events >= EVERY_EVENTS or (late and events >= WORTH_EVENTS):
+            self.save(folds, states)
+
+    def _line(self, seq: int) -> str:
+        """The checksum of the log's line with this seq; empty if there is none."""
+        entry = self._log.get(seq) if seq else None
+        return entry.line[8:16].decode() if entry else ""
+
+
+def _encode(state: Any) -> bytes:
+    return msgspec.msgpack.encode(state, enc_hook=_plain)
+
+
+def _decoder(fold: Fold[Any]) -> "msgspec.msgpack.Decoder[Any]":
+    return msgspec.msgpack.Decoder(type(fold.initial()), dec_hook=_rich)
+
+
+def _plain(value: Any) -> Any:
+    """What MessagePack can hold of what it cannot."""
+    if isinstance(value, array):
+        return [value.typecode, value.tobytes()]
+    if isinstance(value, deque):
+        return list(value)
+    raise NotImplementedError(f"a state holds a {type(value).__name__}")
+
+
+def _rich(kind: Any, value: Any) -> Any:
+    """The other way."""
+    origin = get_origin(kind) or kind
+    if origin is array:
+        typecode, content = value
+        columns: array[int] = array(typecode)
+        columns.frombytes(content)
+        return columns
+    if origin is deque:
+        return deque(value)
+    if origin is Counter:
+        return Counter(value)
+    raise NotImplementedError(f"a state has a field of the type {kind} ({get_args(kind)})")
