@@ -4,6 +4,9 @@ from datetime import timedelta, timezone
 
 import pytest
 
+from eventlog import EventLog
+from projections import STATISTICS, Checkpoints, replay
+
 from .support import Cli, memory_sink
 
 
@@ -84,3 +87,44 @@ def test_people_get_a_table(told: Cli) -> None:
     assert counts == "6 events, 2 turns, last seq 6"
     assert titles.split() == ["sink", "pending", "attempting", "retrying", "delivered", "dead", "skipped", "superseded"]
     assert row.split() == ["mem", "1", "0", "0", "1", "0", "0", "0"]
+
+
+def test_a_checkpoint_is_used_only_when_asked_for(cli: Cli) -> None:
+    """`--from-checkpoint` begins at one and saves the next; `replay` alone reads the log and nothing else."""
+    turns = "".join(f'{{"messages": [{{"role": "user", "content": "{number}"}}]}}\n' for number in range(1200))
+    cli.ok("record", "--json", stdin=turns)
+    plain = cli.ok("replay", "--json").out
+    folder = cli.directory / "checkpoints"
+    assert not folder.exists()
+    assert cli.ok("replay", "--json", "--from-checkpoint").out == plain
+    saved = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(saved) == {"delivery", "statistics"}
+    assert cli.ok("replay", "--json", "--from-checkpoint").out == plain
+    result = cli("replay", "--check")
+    assert (result.code, result.err.count("agrees with the log")) == (0, 2)
+    for path in folder.iterdir():
+        path.write_bytes(b"rubbish")
+    assert cli.ok("replay", "--json", "--from-checkpoint").out == plain
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == saved
+
+
+def test_a_checkpoint_that_says_something_else_is_told(cli: Cli) -> None:
+    """`--check` ends 1 and says which file to delete; without one it says that there is none."""
+    cli.record("a")
+    result = cli("replay", "--check")
+    assert (result.code, result.err.count("no checkpoint that fits")) == (0, 2)
+    log = EventLog.open(cli.directory, read_only=True)
+    (state,) = replay(log, STATISTICS)
+    state.turns += 1
+    assert Checkpoints(log).save((STATISTICS,), (state,))
+    result = cli("replay", "--check")
+    assert result.code == 1
+    assert "does not agree with the log; delete checkpoints/statistics" in result.err
+
+
+@pytest.mark.parametrize("option", ["--check", "--from-checkpoint"])
+def test_there_are_no_checkpoints_of_the_past(cli: Cli, option: str) -> None:
+    """Asked for both, it says what to leave out."""
+    result = cli("replay", "--until", "3", option)
+    assert result.code == 2
+    assert "leave one of the options out" in result.err
