@@ -120,6 +120,7 @@ class OpenSegment:
         """Cut off the blanks."""
         if self._files.size(self.descriptor) > self.end:
             self._files.cut(self.descriptor, self.end)
+            self._synced_seq = 0  # the length is to be synced, too
         self._size = self.end
         self.padded = self.blank_ahead = False
 
