@@ -369,7 +369,7 @@ def tag_of(kind: type[Event]) -> str:
 def has_free_form(event: Event) -> bool:
     """Whether an event holds values that its fields' types say nothing about; all others were checked when made."""
     free = _FREE_FORM.get(type(event))
-    return free is None or free(event)
+    return free is None or bool(free(event))
 
 
 _parts = attrgetter("parts")

@@ -43,16 +43,9 @@ class OpenSegment:
             self._files.close(self.descriptor)
 
     @property
-    def full(self) -> bool:
-        """Whether it is to grow no more."""
-        return self.end >= self._segment_bytes
-
-    @property
-    def ready_to_end(self) -> bool:
-        """Whether it can be followed at once: nobody would have to wait for its checksum."""
-        if self.sync_error is not None:
-            return True
-        return self.end >= self._segment_bytes and self.end - self._summed[0] <= _SUM_BYTES
+    def summed_up(self) -> bool:
+        """Whether so little is missing of the checksum that others can wait for it under the lock."""
+        return self.end - self._summed[0] <= _SUM_BYTES
 
     def read_on(self) -> bool:
         """Take in what other writers appended since; False if the end must be looked for from behind."""

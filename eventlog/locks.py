@@ -138,4 +138,6 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        if self._descriptor is not None:
+            unlock_descriptor(self._descriptor)
+            self._threads.release()

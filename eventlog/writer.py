@@ -118,11 +118,13 @@ class Writer:
                 current = self._catch_up()
                 if not events:
                     return current
-                if current is None or current.ready_to_end:
+                if current is None or current.sync_error is not None:
                     current = self._next_segment(current)
-                elif current.full:
-                    full = current
-                    continue
+                elif current.end >= self.segment_bytes:
+                    if not current.summed_up:
+                        full = current
+                        continue
+                    current = self._next_segment(current)
                 self._write_batches(current, group, events)
                 return current
 
