@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 from eventlog.codec import Encoded
 
+_PATIENCE_SECONDS = 1.0
+
 
 class Batch:
     """Events that are committed together, at consecutive seqs; `error` is why they are not acknowledged."""
@@ -61,8 +63,14 @@ class GroupCommit:
             self._leave(batch)
             raise
         finally:
-            if batch.leads:
-                self._hand_over()
+            interrupt: BaseException | None = None
+            while batch.leads:
+                try:
+                    self._hand_over(batch)
+                except BaseException as caught:  # noqa: BLE001 - it is raised again when others can go on
+                    interrupt = caught
+            if interrupt is not None:
+                raise interrupt
         error, batch.error = batch.error, None
         if error is not None:
             try:
@@ -72,22 +80,27 @@ class GroupCommit:
 
     def _wait(self, batch: Batch, commit: Commit) -> None:
         """Wait until somebody has committed the batch, or until it is on this thread to commit all that wait."""
-        batch.wake.acquire()  # type: ignore[union-attr]
+        while not batch.wake.acquire(timeout=_PATIENCE_SECONDS):  # type: ignore[union-attr]
+            with self._mutex:
+                if not self._led:  # who led was interrupted when all was done but this
+                    self._led = batch.leads = batch in self._waiting
+                    break
         if not batch.leads:
             return
         with self._mutex:
             group, self._waiting = self._waiting, []
+        wakes = [other.wake for other in group if other is not batch]
         try:
             commit(group)
         finally:
-            for other in group:
-                if other is not batch:
-                    other.wake.release()  # type: ignore[union-attr]
+            for wake in wakes:
+                wake.release()  # type: ignore[union-attr]
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, batch: Batch) -> None:
         """Let the next one lead, if one waits."""
         with self._mutex:
             self._led = bool(self._waiting)
+            batch.leads = False
             if self._led:
                 self._waiting[0].leads = True
                 self._waiting[0].wake.release()  # type: ignore[union-attr]

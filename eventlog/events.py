@@ -16,6 +16,8 @@ from msgspec.structs import astuple, force_setattr
 
 from eventlog.errors import InvalidEvent
 
+_FLOAT_BITS = 1000  # an integer of more bits is no float
+
 ROLES = ("user", "assistant", "system", "tool")
 """Who can say a message."""
 
@@ -153,6 +155,8 @@ class SyncFailed(Event, frozen=True, kw_only=True):
         super().__post_init__()
         _check_delivery(self)
         _check_names(self, "kind")
+        if isinstance(self.retry_after, int) and self.retry_after.bit_length() > _FLOAT_BITS:
+            raise InvalidEvent("SyncFailed.retry_after is more seconds than can be read again")
 
 
 class DeliveryRevoked(Event, frozen=True, kw_only=True):
@@ -304,13 +308,15 @@ class ConversationNoted(Event, frozen=True, kw_only=True):
 class SegmentOpened(Event, frozen=True, kw_only=True):
     """A segment begins. It seals the one before it: its name, its length in bytes, its CRC-32.
 
-    `checksum` is None for the first segment, and after a sync error, when nobody can vouch for the old one.
+    `checksum` is None for the first segment, and after a sync error, when nobody can vouch for the old one. `whole`
+    says that every line of the old one was right when it was sealed, so that its checksum stands for theirs.
     """
 
     format: int
     segment: str | None = None
     length: int | None = None
     checksum: str | None = None
+    whole: bool = False
 
 
 class TornTailClosed(Event, frozen=True, kw_only=True):

@@ -1,11 +1,12 @@
 """The segment that grows, as one handle on the log knows it."""
 
+import errno
 import os
 from contextlib import suppress
 
 from eventlog.codec import decode_line
 from eventlog.files import Files
-from eventlog.segments import Segment, checksum_on
+from eventlog.segments import Seal, Segment, seal_on, text_end
 
 PAD_BYTES = 512 * 1024
 """By how much a segment is extended ahead: a sync need not write the file's length with every line then."""
@@ -36,7 +37,7 @@ class OpenSegment:
         self._segment_bytes = segment_bytes
         self._size = 0  # of the file, blanks included, as far as it is known
         self._synced_seq = 0
-        self._summed = (0, 0)  # how far the checksum goes, and what it is
+        self._seal = Seal()  # as far as it has got
 
     def __del__(self) -> None:
         if "descriptor" in self.__dict__:
@@ -45,7 +46,7 @@ class OpenSegment:
     @property
     def summed_up(self) -> bool:
         """Whether so little is missing of the checksum that others can wait for it under the lock."""
-        return self.end - self._summed[0] <= _SUM_BYTES
+        return self.end - self._seal.length <= _SUM_BYTES
 
     def read_on(self) -> bool:
         """Take in what other writers appended since; False if the end must be looked for from behind."""
@@ -110,8 +111,12 @@ class OpenSegment:
                 self._size += self._files.write(self.descriptor, _BLANKS[:length], end)
 
     def cut(self) -> None:
-        """Cut off the blanks."""
-        if self._files.size(self.descriptor) > self.end:
+        """Cut off the blanks. Raises OSError where they are none: then the end is to be looked for from behind."""
+        size = self._files.size(self.descriptor)
+        if text_end(self.descriptor, size) > self.end:
+            self.known = False
+            raise OSError(errno.EIO, "something else than blanks stands behind the last line")
+        if size > self.end:
             self._files.cut(self.descriptor, self.end)
             self._synced_seq = 0  # the length is to be synced, too
         self._size = self.end
@@ -133,7 +138,7 @@ class OpenSegment:
                 raise
             self._synced_seq = self.last_seq
 
-    def checksum(self) -> tuple[int, str]:
-        """The length of the text in bytes and its CRC-32; what was summed up before is not read again."""
-        self._summed = checksum_on(self.descriptor, *self._summed, self.end)
-        return self._summed[0], f"{self._summed[1]:08x}"
+    def sum_up(self) -> Seal:
+        """What a header says of this segment; what was summed up before is not read again."""
+        self._seal = seal_on(self.descriptor, self._seal, self.end)
+        return self._seal

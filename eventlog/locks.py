@@ -130,7 +130,9 @@ class Lock:
         self._threads.acquire()  # as `acquire`, in fewer steps: every append comes by here
         try:
             lock_descriptor(self._open_file() if self._descriptor is None else self._descriptor)
-        except BaseException:
+        except BaseException:  # an interrupt may have come when it was taken already
+            if self._descriptor is not None:
+                unlock_descriptor(self._descriptor)
             self._threads.release()
             raise
         return self

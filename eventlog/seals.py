@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import suppress
 
 from eventlog.codec import decode_line
 from eventlog.events import SegmentOpened
@@ -9,7 +10,7 @@ from eventlog.segments import Segment, open_to_read, read_lines, segment_checksu
 
 
 def is_sealed(segment: Segment, following: Segment) -> bool:
-    """Whether every byte of a segment is as the header of the one that follows it says."""
+    """Whether every line of a segment is right, as the header of the one that follows says, and as they were then."""
     descriptor = open_to_read(following.path)
     try:
         first = next(read_lines(descriptor, 0, chunk_bytes=4096), None)
@@ -17,7 +18,7 @@ def is_sealed(segment: Segment, following: Segment) -> bool:
         os.close(descriptor)
     entry = decode_line(first.data) if first else None
     header = entry.event if entry else None
-    if not isinstance(header, SegmentOpened) or header.segment != segment.name or header.checksum is None:
+    if not isinstance(header, SegmentOpened) or header.segment != segment.name or not header.whole:
         return False
     return segment_checksum(segment.path) == (header.length, header.checksum)
 
@@ -37,8 +38,10 @@ class SealChecks:
         else:
             sealed = is_sealed(segment, following)
         if after is not None:
-            self._ahead = _Check(following, after)
-            self._ahead.start()
+            check = _Check(following, after)
+            with suppress(RuntimeError):  # no thread can be had
+                check.start()
+                self._ahead = check
         return sealed
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from eventlog.codec import FORMAT, HEAD, Entry, decode_line
+from eventlog.codec import FORMAT, HEAD, Entry, are_whole, decode_line
 from eventlog.errors import LogUnavailable, NewerFormat
 from eventlog.events import SegmentOpened
 from eventlog.files import CLOSE_ON_EXEC
@@ -183,22 +183,41 @@ def next_line(descriptor: int, offset: int, high: int) -> int:
     return high
 
 
+class Seal(NamedTuple):
+    """What is known of a segment up to `length` bytes: the CRC-32 of those, and whether all lines in them are whole."""
+
+    length: int = 0
+    checksum: int = 0
+    whole: bool = True
+
+    @property
+    def digits(self) -> str:
+        """The checksum as headers tell it: eight hexadecimal digits."""
+        return f"{self.checksum:08x}"
+
+
 def segment_checksum(path: Path) -> tuple[int, str]:
     """The length in bytes and the CRC-32 (eight hexadecimal digits) of a segment that grows no more."""
-    descriptor = open_to_read(path)
+    descriptor, length, checksum = open_to_read(path), 0, 0
     try:
-        length, checksum = checksum_on(descriptor, 0, 0, None)
+        while chunk := os.pread(descriptor, _SUM_BYTES, length):
+            length, checksum = length + len(chunk), crc32(chunk, checksum)
     finally:
         os.close(descriptor)
     return length, f"{checksum:08x}"
 
 
-def checksum_on(descriptor: int, offset: int, checksum: int, end: int | None) -> tuple[int, int]:
-    """Go on with a file's CRC-32 from `offset` to `end`, or to the file's; returns how far that is, and it."""
-    while chunk := os.pread(descriptor, _SUM_BYTES if end is None else min(_SUM_BYTES, end - offset), offset):
-        checksum = crc32(chunk, checksum)
-        offset += len(chunk)
-    return offset, checksum
+def seal_on(descriptor: int, seal: Seal, end: int) -> Seal:
+    """Go on with a seal up to `end`, where a line ends."""
+    length, checksum, whole = seal
+    rest = b""
+    while length < end and (chunk := os.pread(descriptor, min(CHUNK_BYTES, end - length), length)):
+        length, checksum = length + len(chunk), crc32(chunk, checksum)
+        lines = rest + chunk
+        cut = lines.rfind(b"\n") + 1
+        rest = lines[cut:]
+        whole = whole and (not cut or are_whole(lines[:cut]))
+    return Seal(length, checksum, whole and not rest)
 
 
 def check_format(path: Path) -> None:

@@ -10,7 +10,7 @@ from eventlog.segments import Line, Segment, next_line, read_lines, split_joined
 
 _WINDOW_BYTES = 64 * 1024
 _BLOCK_BYTES = 512  # no disk writes less at once, and a killed write(2) ends with a page
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)  # also one that does not end: nothing is tried twice
 
 
 @dataclass
@@ -59,9 +59,9 @@ def is_beginning(line: Line) -> bool:
     if not data.startswith(HEAD[: len(data)]) or data.endswith(CANCEL):
         return False
     if data.endswith(b"}"):
-        rest = _STRING.sub(b"", data)
-        if b'"' in rest:  # a text was cut, where blocks end, or one of its quotes is damaged
+        if not all(text[1] for text in _STRING.finditer(data)):  # one was cut, where blocks end, or a quote is damaged
             return (line.offset + len(data)) % _BLOCK_BYTES == 0
+        rest = _STRING.sub(b"", data)
         return rest.count(b"{") > rest.count(b"}")
     return decode_line(data[:-1] + b"}") is None and decode_line(data[:-1]) is None  # one damaged byte at the end
 

@@ -113,7 +113,7 @@ class Writer:
         full: OpenSegment | None = None
         while True:
             if full is not None:
-                full.checksum()
+                full.sum_up()
             with self._lock:
                 current = self._catch_up()
                 if not events:
@@ -149,8 +149,14 @@ class Writer:
         current.cut()  # others see by the missing blanks that a segment may be sealed
         if current.sync_error is None:
             current.sync()
-            length, checksum = current.checksum()
-            header = SegmentOpened(format=FORMAT, segment=current.segment.name, length=length, checksum=checksum)
+            seal = current.sum_up()
+            header = SegmentOpened(
+                format=FORMAT,
+                segment=current.segment.name,
+                length=seal.length,
+                checksum=seal.digits,
+                whole=seal.whole,
+            )
         else:
             self._distrusted = current.segment
             header = SegmentOpened(format=FORMAT, segment=current.segment.name)
@@ -170,11 +176,18 @@ class Writer:
         """
         current.known = False  # until it has one
         if header.segment is None:
-            for folder in (self.directory, *self.directory.absolute().parents):
-                with suppress(PermissionError):
-                    self._files.sync_folder(folder)
+            for folder in self.directory.absolute().parents:
+                self._sync_folder_above(folder)
+            self._files.sync_folder(self.directory)
         self._files.sync_folder(self.folder)
         self._write(current, [header])
+
+    def _sync_folder_above(self, folder: Path) -> None:
+        try:
+            self._files.sync_folder(folder)
+        except OSError as error:  # one that is not ours, or not on a disk
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EROFS):
+                raise
 
     def _header_after_crash(self, segment: Segment) -> SegmentOpened:
         """The header of a segment that was made and got no whole line."""

@@ -60,7 +60,7 @@ class Checkpoints:
     def load(self, folds: Sequence[Fold[Any]]) -> tuple[Any, ...]:
         """The folds' states as they were saved; the empty ones where nothing is there that fits."""
         states = tuple(self._load(fold) or fold.initial() for fold in folds)
-        self._saved_seq = min(state.last_seq for state in states)
+        self._saved_seq = _least_seq(states)
         return states
 
     def _load(self, fold: Fold[StateT]) -> StateT | None:
@@ -69,7 +69,9 @@ class Checkpoints:
             header = msgspec.json.decode(head, type=_Header)
             if (header.fold, header.version, header.byteorder) != (fold.name, fold.version, sys.byteorder):
                 return None
-            if (header.length, header.checksum) != (len(body), crc32(body)) or self._line(header.seq) != header.line:
+            if (header.length, header.checksum) != (len(body), crc32(body)):
+                return None
+            if not header.line or header.line != self._line(header.seq):
                 return None
             state = _decoder(fold).decode(body)
         except (OSError, EventLogError, msgspec.MsgspecError, ValueError, TypeError, RecursionError):
@@ -78,22 +80,26 @@ class Checkpoints:
 
     def save(self, folds: Sequence[Fold[Any]], states: Sequence[Any]) -> bool:
         """Save the folds' states, durably; False if that could not be done."""
-        if self._read_only:
+        if self._read_only or not states:
             return False
+        self._saved_seq, self._saved_at = _least_seq(states), time.monotonic()  # else it is tried again at once
         try:
-            for fold, state in zip(folds, states, strict=True):
-                body = _encode(state)
-                line = self._line(state.last_seq)
-                header = _Header(fold.name, fold.version, state.last_seq, line, sys.byteorder, len(body), crc32(body))
-                self._files.write_file(self._folder / fold.name, msgspec.json.encode(header) + b"\n" + body)
-        except (OSError, EventLogError):
+            return all(self._save(fold, state) for fold, state in zip(folds, states, strict=True))
+        except (OSError, EventLogError, OverflowError):
             return False
-        self._saved_seq, self._saved_at = min(state.last_seq for state in states), time.monotonic()
+
+    def _save(self, fold: Fold[StateT], state: StateT) -> bool:
+        line = self._line(state.last_seq)
+        if not line:  # there would be nothing to know the log by
+            return False
+        body = msgspec.msgpack.encode(state, enc_hook=_plain)
+        header = _Header(fold.name, fold.version, state.last_seq, line, sys.byteorder, len(body), crc32(body))
+        self._files.write_file(self._folder / fold.name, msgspec.json.encode(header) + b"\n" + body)
         return True
 
     def save_if_due(self, folds: Sequence[Fold[Any]], states: Sequence[Any], *, stopping: bool = False) -> None:
         """Save the states if they have gone far enough, or for long enough, since they were saved or loaded."""
-        events = min(state.last_seq for state in states) - self._saved_seq
+        events = _least_seq(states) - self._saved_seq
         late = stopping or time.monotonic() - self._saved_at >= EVERY_SECONDS
         if events >= EVERY_EVENTS or (late and events >= WORTH_EVENTS):
             self.save(folds, states)
@@ -104,8 +110,8 @@ class Checkpoints:
         return entry.line[8:16].decode() if entry else ""
 
 
-def _encode(state: Any) -> bytes:
-    return msgspec.msgpack.encode(state, enc_hook=_plain)
+def _least_seq(states: Sequence[Any]) -> int:
+    return min((state.last_seq for state in states), default=0)
 
 
 def _decoder(fold: Fold[Any]) -> "msgspec.msgpack.Decoder[Any]":

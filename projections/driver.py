@@ -70,8 +70,15 @@ class Live:
         self._folds = folds
         self._decoder = BulkDecoder(*folds)
         self._checkpoints = checkpoints
+        self._log = log
+        self._begin()
+
+    def _begin(self) -> None:
+        """From the start, or from a checkpoint; also after something came between in the middle of a block."""
+        folds, checkpoints = self._folds, self._checkpoints
         self.states = checkpoints.load(folds) if checkpoints else tuple(fold.initial() for fold in folds)
-        self._reader: Reader = log.reader(gt=min(state.last_seq for state in self.states))
+        self._reader: Reader = self._log.reader(gt=min((state.last_seq for state in self.states), default=0))
+        self._whole = True
 
     @property
     def problems(self) -> list[Problem]:
@@ -80,7 +87,11 @@ class Live:
 
     def catch_up(self) -> int:
         """Take in what is new; returns how many events that were."""
+        if not self._whole:
+            self._begin()
+        self._whole = False  # until everything of a block has been taken, by all folds
         count = self._take_new()
+        self._whole = True
         if count and self._checkpoints:
             self._checkpoints.save_if_due(self._folds, self.states)
         return count
@@ -113,6 +124,6 @@ class Live:
 
     def close(self) -> None:
         """Let go of the log's file."""
-        if self._checkpoints:
+        if self._checkpoints and self._whole:
             self._checkpoints.save_if_due(self._folds, self.states, stopping=True)
         self._reader.close()

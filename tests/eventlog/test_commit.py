@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,15 +162,15 @@ def test_others_append_while_a_checksum_is_computed(tmp_path: Path, monkeypatch:
         log.append_many([note(number, "x" * 100) for number in range(12)])
         from eventlog import growing
 
-        checksum_on = growing.checksum_on
+        seal_on = growing.seal_on
 
-        def slow(*arguments: int) -> tuple[int, int]:
+        def slow(*arguments: Any) -> Any:
             if not reached.is_set():
                 reached.set()
                 assert opened.wait(WAIT_SECONDS)
-            return checksum_on(*arguments)
+            return seal_on(*arguments)
 
-        monkeypatch.setattr("eventlog.growing.checksum_on", slow)
+        monkeypatch.setattr("eventlog.growing.seal_on", slow)
         sealing = threading.Thread(target=log.append, args=(note(50),))
         sealing.start()
         assert reached.wait(WAIT_SECONDS)

@@ -78,7 +78,8 @@ def write_segments(directory: Path, entries: list[Entry], places: list[int]) -> 
         lines = [entry.line + b"\n" for entry in entries[begin:end]]
         if before is not None and lines:
             name, data = before
-            header = SegmentOpened(format=1, segment=name, length=len(data), checksum=f"{crc32(data):08x}")
+            checksum = f"{crc32(data):08x}"
+            header = SegmentOpened(format=1, segment=name, length=len(data), checksum=checksum, whole=True)
             lines.insert(0, encode_line(header, seq=entries[begin - 1].seq, at=START))
         if lines:
             before = f"{entries[begin].seq:020d}.jsonl", b"".join(lines)
