@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from eventlog.codec import decode_line
 from eventlog.files import Files
-from eventlog.segments import Seal, Segment, seal_on, text_end
+from eventlog.segments import CHUNK_BYTES, Seal, Segment, seal_on, text_end
 
 PAD_BYTES = 512 * 1024
 """By how much a segment is extended ahead: a sync need not write the file's length with every line then."""
@@ -36,7 +36,8 @@ class OpenSegment:
         self._files = files
         self._segment_bytes = segment_bytes
         self._size = 0  # of the file, blanks included, as far as it is known
-        self._synced_seq = 0
+        self._synced_seq = self._own_seq = 0
+        self._synced_end = 0
         self._seal = Seal()  # as far as it has got
 
     def __del__(self) -> None:
@@ -101,6 +102,7 @@ class OpenSegment:
                 self._extend(end)
         self.end = end
         self.last_seq += count
+        self._own_seq = self.last_seq
         self.known = True
 
     def _extend(self, end: int) -> None:
@@ -136,7 +138,32 @@ class OpenSegment:
             except OSError as error:
                 self.sync_error = error
                 raise
-            self._synced_seq = self.last_seq
+            self._synced_seq, self._synced_end = self.last_seq, self.end
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether this handle wrote lines that it has not synced."""
+        return self._synced_seq < self._own_seq
+
+    def rescue(self) -> None:
+        """Try to make durable what a failed sync left in doubt.
+
+        The kernel holds pages that it could not write for clean, though they are still as they should be: so what
+        stands there is written again, byte for byte, and synced through a descriptor that knows of no error.
+        """
+        with suppress(OSError):
+            descriptor = self._files.open(self.segment.path)
+            try:
+                if not seal_on(descriptor, Seal(self._synced_end), self.end).whole:
+                    return
+                offset = self._synced_end
+                while offset < self.end:
+                    data = os.pread(descriptor, min(CHUNK_BYTES, self.end - offset), offset)
+                    self._files.write_all(descriptor, data, offset)
+                    offset += len(data)
+                self._files.sync(descriptor)
+            finally:
+                self._files.close(descriptor)
 
     def sum_up(self) -> Seal:
         """What a header says of this segment; what was summed up before is not read again."""

@@ -220,8 +220,8 @@ def seal_on(descriptor: int, seal: Seal, end: int) -> Seal:
     return Seal(length, checksum, whole and not rest)
 
 
-def check_format(path: Path) -> None:
-    """Raise NewerFormat when a segment's first whole line says that this version cannot read it."""
+def check_format(path: Path) -> SegmentOpened | None:
+    """The header of a segment, its first whole line; raises NewerFormat when this version cannot read what follows."""
     descriptor = open_to_read(path)
     try:
         entries = (decode_line(line.data) for line in read_lines(descriptor, 0, chunk_bytes=4096))
@@ -229,5 +229,8 @@ def check_format(path: Path) -> None:
     finally:
         os.close(descriptor)
     event = first.event if first else None
-    if isinstance(event, SegmentOpened) and event.format > FORMAT:
+    if not isinstance(event, SegmentOpened):
+        return None
+    if event.format > FORMAT:
         raise NewerFormat(path, event.format, FORMAT)
+    return event

@@ -158,6 +158,7 @@ class Writer:
                 whole=seal.whole,
             )
         else:
+            current.rescue()
             self._distrusted = current.segment
             header = SegmentOpened(format=FORMAT, segment=current.segment.name)
         return self._start_segment(current.last_seq + 1, header)
@@ -220,8 +221,10 @@ class Writer:
             following = segment_path(self.folder, current.last_seq + 1)
             if following == current.segment.path or not following.exists():
                 return current
-            check_format(following)
+            header = check_format(following)
             self._open = self._opened(Segment(current.last_seq + 1, following))
+            if current.in_doubt and header is not None and header.checksum is None:
+                current.sync()  # somebody could not; whoever asks now must be told if this handle cannot either
 
     def _recover(self, current: OpenSegment) -> None:
         """Find the end, and close and name what a crash left there."""

@@ -26,7 +26,7 @@ from eventlog import (
     SegmentOpened,
 )
 from eventlog.segments import without_blanks
-from turnlog.testing.disks import RefusingFiles
+from turnlog.testing.disks import RefusingFiles, os_error
 
 from .support import (
     assert_clean,
@@ -156,6 +156,74 @@ def test_a_segment_is_not_trusted_after_a_sync_error(tmp_path: Path) -> None:
         log.sync()
     assert [path.name for path in segment_files(tmp_path)] == [f"{1:020d}.jsonl", f"{4:020d}.jsonl"]
     assert _headers(tmp_path)[-1] == SegmentOpened(format=1, segment=f"{1:020d}.jsonl", length=None, checksum=None)
+    assert_clean(tmp_path)
+
+
+class DroppingFiles(RefusingFiles):
+    """As a kernel: a sync that fails drops what it should have written, and tells each descriptor once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing = False
+        self.dropped: set[tuple[int, int]] = set()  # stretches of the one segment that are not on the disk
+        self.unsynced: list[tuple[int, int]] = []
+
+    def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
+        written = super().write(descriptor, data, offset)
+        self.unsynced.append((offset, offset + written))
+        self.dropped -= {gap for gap in self.dropped if offset <= gap[0] and gap[1] <= offset + written}
+        return written
+
+    def sync(self, descriptor: int) -> None:
+        if self.failing:
+            self.dropped |= set(self.unsynced)
+            self.unsynced = []
+            self.failing = False
+            raise os_error(errno.EIO)
+        self.unsynced = []
+
+
+def test_what_a_failed_sync_dropped_is_written_again(tmp_path: Path) -> None:
+    """Before a segment is left behind its lines are made durable, also those that others were not told of."""
+    files = DroppingFiles()
+    with _opened(tmp_path, files) as log:
+        log.append(note(1))
+        kept = log.append_many([note(2)], sync=False)
+        files.failing = True
+        with pytest.raises(AppendFailed, match="1 event was not recorded"):
+            log.append(note(3))
+        assert files.dropped
+        before = without_blanks(snapshot(tmp_path)[f"{1:020d}.jsonl"])
+        log.append(note(4))
+        log.sync()
+        assert without_blanks(snapshot(tmp_path)[f"{1:020d}.jsonl"]) == before
+        ends = [offset + len(line) for offset, line in zip(*_offsets(before), strict=True)]
+        assert not [gap for gap in files.dropped if gap[0] < ends[kept[0] - 1]]
+    assert _headers(tmp_path)[-1].checksum is None
+    assert_clean(tmp_path)
+
+
+def _offsets(text: bytes) -> tuple[list[int], list[bytes]]:
+    lines = lines_of(text)
+    return [sum(map(len, lines[:index])) for index in range(len(lines))], lines
+
+
+def test_another_handle_learns_of_the_segment_that_was_left(tmp_path: Path) -> None:
+    """What it had appended and not synced is not taken for durable because the next segment is."""
+    files, others = RefusingFiles(), RefusingFiles()
+    with _opened(tmp_path, files) as log, _opened(tmp_path, others) as other:
+        log.append(note(1))
+        other.append_many([note(2)], sync=False)
+        files.refuse = {"sync": errno.EIO}
+        with pytest.raises(AppendFailed):
+            log.append(note(3))
+        files.refuse = {}
+        log.append(note(4))
+        others.refuse = {"sync": errno.EIO}
+        with pytest.raises(AppendFailed, match="may not be on disk"):
+            other.sync()
+        others.refuse = {}
+        assert other.append(note(5)) == 7
     assert_clean(tmp_path)
 
 

@@ -156,3 +156,23 @@ def test_a_reader_looks_twice_before_it_judges(tmp_path: Path, monkeypatch: pyte
         assert reader.problems == []
         reader.close()
     log.close()
+
+
+def test_only_blanks_are_cut_off(tmp_path: Path) -> None:
+    """A handle that thinks that nothing follows does not take away what another has appended behind a damaged blank."""
+    log, path, text = padded(tmp_path, 2)
+    put(path, b"\x0b", len(text) + 1000)
+    other = open_log(tmp_path)
+    kept = [(other.append(note(number)), note(number)) for number in (10, 11, 12)]
+    log.close()
+    other.close()
+    assert [pair for pair in said(tmp_path) if pair in kept] == kept
+
+
+def test_a_long_torn_line_is_judged_at_once(tmp_path: Path) -> None:
+    """With ten thousands of quotes behind one that is open: the end is found without trying each of them anew."""
+    log, path, text = padded(tmp_path, 2)
+    put(path, b'{"crc":"' + b'\\"a\\":{}' * 30_000 + b"}", len(text))
+    assert log.append(note(3)) > 3
+    assert [event for _, event in said(tmp_path)][-1] == note(3)
+    log.close()

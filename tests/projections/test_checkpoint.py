@@ -84,6 +84,15 @@ def test_a_checkpoint_of_another_log_is_thrown_away(tmp_path: Path) -> None:
         assert Checkpoints(shorter).load((DELIVERY,)) == (DELIVERY.initial(),)
 
 
+def test_a_log_that_cannot_be_known_again_has_no_checkpoint(tmp_path: Path) -> None:
+    """Where the line at its seq is not whole there is nothing to know it by."""
+    with fill(tmp_path, 5) as log:
+        (state,) = replay(log, DELIVERY)
+        state.last_seq = 99
+        assert not Checkpoints(log).save((DELIVERY,), (state,))
+        assert Checkpoints(log).load((DELIVERY,)) == (DELIVERY.initial(),)
+
+
 def test_a_checkpoint_of_another_version_is_thrown_away(tmp_path: Path) -> None:
     """A fold whose state has another shape or meaning begins anew."""
     with fill(tmp_path, 5) as log:

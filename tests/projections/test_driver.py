@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventlog import Entry, Event, EventLog, Problem, SegmentOpened, SinkResumed
 from eventlog.codec import encode_line
-from projections import DELIVERY, SOURCES, STATISTICS, Fold, Live, fold_all, replay
+from projections import DELIVERY, SOURCES, STATISTICS, Checkpoints, Fold, Live, fold_all, replay
 from turnlog.testing import FakeClock, logs, make_entries, wild_logs
 from turnlog.testing.clock import START
 
@@ -99,6 +101,42 @@ def test_damage_in_a_sealed_segment_costs_a_replay_what_is_damaged(tmp_path: Pat
     problems: list[Problem] = []
     assert replay(log, STATISTICS, problems=problems)[0].turns == 2999
     assert [problem.kind for problem in problems] == ["checksum"]
+
+
+def test_damage_from_before_the_seal_is_found_all_the_same(tmp_path: Path) -> None:
+    """A seal that was made over a damaged line vouches for no line."""
+    with EventLog.open(tmp_path, durability="os", segment_bytes=20_000) as log:
+        log.append_many([turn(f"t{number}", user="alice", text="x" * 300) for number in range(10)])
+        (segment,) = log.folder.iterdir()
+        segment.write_bytes(segment.read_bytes().replace(b'"user":"alice"', b'"user":"clice"', 1))
+        for number in range(60):
+            log.append(turn(f"u{number}", text="x" * 300))
+    problems: list[Problem] = []
+    (state,) = replay(log, STATISTICS, problems=problems)
+    assert (state.turns, [problem.kind for problem in problems]) == (69, ["checksum"])
+
+
+def test_what_came_in_between_is_not_built_upon(tmp_path: Path) -> None:
+    """Interrupted in the middle of a block, a state is neither saved nor gone on with."""
+    with EventLog.open(tmp_path, durability="os") as log:
+        log.append_many([turn(f"t{number}", text="x" * 300) for number in range(2000)])
+    calls, interrupt = [0], [1500]
+
+    def count(state: Any, entry: Entry) -> None:
+        calls[0] += 1
+        if calls[0] == interrupt[0]:
+            raise KeyboardInterrupt
+        STATISTICS.handlers["TurnRecorded"](state, entry)
+
+    fold = Fold("interrupted", 1, STATISTICS.initial, {"TurnRecorded": count}, STATISTICS.otherwise, STATISTICS.views[:1])
+    live = Live(log, fold, checkpoints=Checkpoints(log))
+    with pytest.raises(KeyboardInterrupt):
+        live.catch_up()
+    live.close()
+    assert not (tmp_path / "checkpoints").exists()
+    assert live.catch_up() == 2001
+    assert live.states[0].turns == 2000
+    live.close()
 
 
 @given(logs())
