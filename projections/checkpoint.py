@@ -65,8 +65,9 @@ class Checkpoints:
 
     def _load(self, fold: Fold[StateT]) -> StateT | None:
         try:
-            head, _, body = (self._folder / fold.name).read_bytes().partition(b"\n")
-            header = msgspec.json.decode(head, type=_Header)
+            data = (self._folder / fold.name).read_bytes()
+            begin = data.index(b"\n") + 1
+            header, body = msgspec.json.decode(data[:begin], type=_Header), memoryview(data)[begin:]
             if (header.fold, header.version, header.byteorder) != (fold.name, fold.version, sys.byteorder):
                 return None
             if (header.length, header.checksum) != (len(body), crc32(body)):

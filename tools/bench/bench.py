@@ -26,8 +26,8 @@ class Sizes:
 
 
 FULL = Sizes(
-    rounds=9,
-    rows=2000,
+    rounds=5,
+    rows=6000,
     rows_batched=20_000,
     rows_unsynced=20_000,
     replay_rounds=5,
