@@ -128,7 +128,8 @@ def test_what_came_in_between_is_not_built_upon(tmp_path: Path) -> None:
             raise KeyboardInterrupt
         STATISTICS.handlers["TurnRecorded"](state, entry)
 
-    fold = Fold("interrupted", 1, STATISTICS.initial, {"TurnRecorded": count}, STATISTICS.otherwise, STATISTICS.views[:1])
+    handlers = {"TurnRecorded": count}
+    fold = Fold("interrupted", 1, STATISTICS.initial, handlers, STATISTICS.otherwise, STATISTICS.views[:1])
     live = Live(log, fold, checkpoints=Checkpoints(log))
     with pytest.raises(KeyboardInterrupt):
         live.catch_up()
