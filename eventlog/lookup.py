@@ -16,9 +16,11 @@ from eventlog.segments import (
     split_joined,
 )
 
+_OPEN_MAX = 16
+
 
 class Lookup:
-    """Finds events by bisecting segments, which it keeps open; `close` it. Not for several threads at once."""
+    """Finds events by bisecting segments, some of which it keeps open; `close` it. Not for several threads at once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -43,10 +45,14 @@ class Lookup:
         return next((segment for segment in reversed(self._segments) if segment.first_seq <= seq), None)
 
     def _open(self, segment: Segment) -> int:
-        if segment not in self._descriptors:
+        descriptor = self._descriptors.pop(segment, -1)
+        if descriptor < 0:
             check_format(segment.path)
-            self._descriptors[segment] = open_to_read(segment.path)
-        return self._descriptors[segment]
+            descriptor = open_to_read(segment.path)
+        self._descriptors[segment] = descriptor  # as the last: the one that was not asked for longest is closed
+        if len(self._descriptors) > _OPEN_MAX:
+            os.close(self._descriptors.pop(next(iter(self._descriptors))))
+        return descriptor
 
     def close(self) -> None:
         """Close the files."""

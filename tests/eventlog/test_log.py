@@ -305,6 +305,22 @@ def test_open_logs_do_not_pile_up_descriptors(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_a_lookup_keeps_few_files_open(tmp_path: Path) -> None:
+    """However many segments there are, and in whatever order events are asked for."""
+    fill(tmp_path, [note(number) for number in range(80)], segment_bytes=200)
+    assert len(segment_files(tmp_path)) > 30
+    before = len(os.listdir("/proc/self/fd"))
+    lookup = EventLog.open(tmp_path, read_only=True).lookup()
+    last = EventLog.open(tmp_path, read_only=True).last_seq()
+    for seq in [*range(1, last + 1), *range(last, 0, -3)]:
+        entry = lookup.get(seq)
+        assert entry is not None
+        assert entry.seq == seq
+    assert len(os.listdir("/proc/self/fd")) - before <= 16
+    lookup.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def _not_json() -> Iterator[tuple[Any, str]]:
     hello = (Message("user", "x"),)
     deep: list[Any] = []
