@@ -63,6 +63,7 @@ def _up_to(entries: Iterator[Entry], until: int | datetime) -> Iterator[Entry]:
 class Live:
     """Folds that are kept up to date: each `catch_up` takes in what the log has got since.
 
+    `states` are other objects after a `catch_up` that something came between; those before may be half a block ahead.
     With `checkpoints` they begin where a checkpoint left them, and are saved now and then, and by `close`.
     """
 

@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Sequence
 from itertools import count
+from typing import Any
 
 import pytest
 
 from eventlog import (
+    Entry,
     Event,
     EventLog,
     RetryRequested,
@@ -21,6 +23,7 @@ from eventlog import (
 )
 from eventlog.codec import encode_line
 from eventlog.segments import without_blanks
+from projections import Fold
 from turnlog.sinks.base import Limits, OutgoingTurn
 from turnlog.sync.engine import SyncCounts
 from turnlog.testing import (
@@ -298,3 +301,39 @@ def test_a_turn_that_cannot_be_read_is_dead_and_the_others_go_on(bench: Bench) -
     assert bench.sink.taken == before + behind
     assert bench.states()[unreadable] == "dead"
     assert f"seq {unreadable} cannot be read" in bench.told(SyncFailed)[0].error
+
+
+def test_an_engine_begins_where_a_checkpoint_left_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run saves the state when it ends; the next one begins there and delivers what came since, each turn once."""
+    monkeypatch.setattr("projections.checkpoint.WORTH_EVENTS", 1)
+    first = bench.record(5)
+    assert bench.run() == SyncCounts(delivered=5)
+    assert [path.name for path in (bench.directory / "checkpoints").iterdir()] == ["delivery"]
+    second = bench.record(3)
+    taken: list[Entry] = []
+    apply = Fold.apply
+    monkeypatch.setattr(Fold, "apply", lambda fold, state, entry: (taken.append(entry), apply(fold, state, entry))[1])
+    assert bench.run() == SyncCounts(delivered=3)
+    assert bench.sink.taken == first + second
+    assert min(entry.seq for entry in taken) > first[-1]
+
+
+def test_an_engine_may_run_again_after_a_catch_up_was_broken_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was half taken in is taken in anew."""
+    turns = bench.record(4)
+    engine = bench.engine()
+    apply, calls = Fold.apply, []
+
+    def interrupted(fold: Fold[Any], state: Any, entry: Entry) -> None:
+        calls.append(entry)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        apply(fold, state, entry)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Fold, "apply", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run_once()
+    assert engine.run_once() == SyncCounts(delivered=4)
+    assert bench.sink.taken == turns
+    engine.close()

@@ -64,7 +64,6 @@ class SinkEngine:
         self._index = Index(log, Path(log.directory) / INDEX_NAME)
         self._contents = Contents(log, self._index)
         self._live = Live(log, DELIVERY, checkpoints=Checkpoints(log))
-        self._state: Delivery = self._live.states[0]
         self._flying: dict[Future[Sequence[Outcome]], tuple[int, Request]] = {}
 
     def run_once(self, *, stop: threading.Event | None = None) -> SyncCounts:
@@ -94,6 +93,11 @@ class SinkEngine:
         self._live.close()
         self._contents.close()
         self._index.close()
+
+    @property
+    def _state(self) -> Delivery:
+        state: Delivery = self._live.states[0]  # another one after a catch-up that was broken off
+        return state
 
     @property
     def _sink_state(self) -> SinkState:
