@@ -120,7 +120,7 @@ class OpenSegment:
             raise OSError(errno.EIO, "something else than blanks stands behind the last line")
         if size > self.end:
             self._files.cut(self.descriptor, self.end)
-            self._synced_seq = 0  # the length is to be synced, too
+        self._synced_seq = 0  # the length is to be synced, too, whoever cut it
         self._size = self.end
         self.padded = self.blank_ahead = False
 
