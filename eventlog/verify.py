@@ -28,8 +28,14 @@ class Report(Struct):
 def verify(folder: Path) -> Report:
     """Check every line, seq, segment name, seal and file of a log folder. Changes nothing.
 
-    Raises LogUnavailable if a file cannot be read, NewerFormat if this version must not.
+    Others may be writing meanwhile, so that a line is seen behind one that is not there yet; what is damage is there at
+    a second look. Raises LogUnavailable if a file cannot be read, NewerFormat if this version must not.
     """
+    report = _look_through(folder)
+    return report if report.ok else _look_through(folder)
+
+
+def _look_through(folder: Path) -> Report:
     segments, foreign = list_segments(folder)
     report = Report(segments=len(segments))
     checker = LineChecker(0, report.problems)

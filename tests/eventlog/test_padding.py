@@ -176,3 +176,26 @@ def test_a_long_torn_line_is_judged_at_once(tmp_path: Path) -> None:
     assert log.append(note(3)) > 3
     assert [event for _, event in said(tmp_path)][-1] == note(3)
     log.close()
+
+
+def test_verify_looks_twice_before_it_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was being written at the first look is no damage; what is still there at the second is."""
+    log, path, text = padded(tmp_path, 20, "x" * 300)
+    line = lines_of(text)[10]
+    begin = text.index(line)
+    pread, looks = os.pread, []
+
+    def racing(*arguments: Any) -> bytes:
+        data = pread(*arguments)
+        looks.append(arguments[2])
+        if len(looks) == 3:
+            put(path, line, begin)
+        return data
+
+    put(path, line[:100] + b"#" * (len(line) - 101), begin)
+    assert not verify(tmp_path).ok
+    monkeypatch.setattr("eventlog.segments.os.pread", racing)
+    report = verify(tmp_path)
+    assert report.ok
+    assert report.problems == []
+    log.close()
