@@ -24,8 +24,7 @@ class BulkDecoder:
 
     def __init__(self, *folds: Fold[Any]) -> None:
         views = [view for fold in folds for view in fold.views]
-        declared = {view.__struct_config__.tag for view in views}
-        self.can_decode = declared >= {tag for fold in folds for tag in fold.handlers} and declared <= set(EVENT_TYPES)
+        self.can_decode = all(set(fold.handlers) <= _tags(fold.views) <= set(EVENT_TYPES) for fold in folds)
         common = {"at": datetime} if any(fold.otherwise for fold in folds) else {}
         kinds = [_merged(tag, [v for v in views if v.__struct_config__.tag == tag], common) for tag in EVENT_TYPES]
         self._decode = msgspec.json.Decoder(Union[tuple(kinds)]).decode_lines  # noqa: UP007 - of as many as there are
@@ -36,6 +35,10 @@ class BulkDecoder:
             return self._decode(lines)
         except (msgspec.MsgspecError, RecursionError):
             return None
+
+
+def _tags(views: tuple[type[Struct], ...]) -> set[Any]:
+    return {view.__struct_config__.tag for view in views}
 
 
 def _merged(tag: str, views: list[type[Struct]], common: dict[str, Any]) -> type[Struct]:

@@ -12,7 +12,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_origin
 from zlib import crc32
 
 import msgspec
@@ -93,7 +93,7 @@ class Checkpoints:
         line = self._line(state.last_seq)
         if not line:  # there would be nothing to know the log by
             return False
-        body = msgspec.msgpack.encode(state, enc_hook=_plain)
+        body = msgspec.msgpack.encode(state, enc_hook=_to_plain)
         header = _Header(fold.name, fold.version, state.last_seq, line, sys.byteorder, len(body), crc32(body))
         self._files.write_file(self._folder / fold.name, msgspec.json.encode(header) + b"\n" + body)
         return True
@@ -116,19 +116,19 @@ def _least_seq(states: Sequence[Any]) -> int:
 
 
 def _decoder(fold: Fold[Any]) -> "msgspec.msgpack.Decoder[Any]":
-    return msgspec.msgpack.Decoder(type(fold.initial()), dec_hook=_rich)
+    return msgspec.msgpack.Decoder(type(fold.initial()), dec_hook=_from_plain)
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """What MessagePack can hold of what it cannot."""
     if isinstance(value, array):
         return [value.typecode, value.tobytes()]
     if isinstance(value, deque):
         return list(value)
-    raise NotImplementedError(f"a state holds a {type(value).__name__}")
+    raise TypeError(f"a state holds a {type(value).__name__}, which a checkpoint cannot")
 
 
-def _rich(kind: Any, value: Any) -> Any:
+def _from_plain(kind: Any, value: Any) -> Any:
     """The other way."""
     origin = get_origin(kind) or kind
     if origin is array:
@@ -140,4 +140,4 @@ def _rich(kind: Any, value: Any) -> Any:
         return deque(value)
     if origin is Counter:
         return Counter(value)
-    raise NotImplementedError(f"a state has a field of the type {kind} ({get_args(kind)})")
+    raise TypeError(f"a state has a field of the type {kind}, which a checkpoint cannot hold")

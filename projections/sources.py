@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from eventlog import Entry, LineQuarantined, SourceAdvanced, TurnHeader
+from eventlog import Entry
+from projections import views
 from projections.fold import Fold
 
 
@@ -45,19 +46,19 @@ def _source(state: Sources, name: str) -> SourceState:
 
 
 def _turn_recorded(state: Sources, entry: Entry) -> None:
-    source = _source(state, entry.view(TurnHeader).source)
+    source = _source(state, entry.view(views.TimedTurn).source)
     source.turns += 1
     source.last_turn_at = entry.at
 
 
 def _source_advanced(state: Sources, entry: Entry) -> None:
-    event = entry.view(SourceAdvanced)
+    event = entry.view(views.Advanced)
     stream = _source(state, event.source).streams.setdefault(event.stream, StreamState())
     stream.cursor, stream.fingerprint, stream.advanced_at = event.cursor, event.fingerprint, entry.at
 
 
 def _line_quarantined(state: Sources, entry: Entry) -> None:
-    event = entry.view(LineQuarantined)
+    event = entry.view(views.Quarantined)
     stream = _source(state, event.source).streams.setdefault(event.stream, StreamState())
     stream.quarantined.append(entry.seq)
 
@@ -71,5 +72,6 @@ SOURCES: Fold[Sources] = Fold(
         "SourceAdvanced": _source_advanced,
         "LineQuarantined": _line_quarantined,
     },
+    views=(views.TimedTurn, views.Advanced, views.Quarantined),
 )
 """The fold from events to `Sources`."""

@@ -4,7 +4,7 @@ What makes an event unreadable in the log (an empty name, a revision 0) makes it
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -31,6 +31,12 @@ class Turn(View, tag="TurnRecorded", kw_only=True):
     started_at: Time | None = None
     ended_at: Time | None = None
     delivered_to: tuple[str, ...] = ()
+
+
+class TimedTurn(Turn, tag="TurnRecorded", kw_only=True):
+    """The same, and when the log took it."""
+
+    at: datetime
 
 
 class Attempted(View, tag="SyncAttempted", kw_only=True):
@@ -113,3 +119,22 @@ class Retried(_Decision, tag="RetryRequested", kw_only=True):
 
 class Skipped(_Decision, tag="TurnSkipped", kw_only=True):
     """Turns that the operator does not want sent."""
+
+
+class Advanced(View, tag="SourceAdvanced", kw_only=True):
+    """How far a stream of a source was read."""
+
+    at: datetime
+    source: Name
+    stream: Name
+    cursor: Any = None
+    fingerprint: str = ""
+
+
+class Quarantined(View, tag="LineQuarantined", kw_only=True):
+    """Where something could not be read."""
+
+    source: Name
+    stream: Name
+    position: Name
+    reason: Name

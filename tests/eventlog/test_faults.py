@@ -413,7 +413,8 @@ def test_an_interrupt_anywhere_in_a_write(tmp_path: Path) -> None:
 
     Python raises KeyboardInterrupt between two instructions of the main thread; here a trace function does.
     """
-    names = {"_write", "_recover", "_read_on", "_seq_after", "_start_segment", "_write_header", "_segment_with_room"}
+    names = {"_write_batches", "_write", "write", "_extend", "_catch_up", "_recover", "_next_segment"}
+    names |= {"read_on", "_take_lines", "place_end", "cut", "sum_up", "_start_segment", "_write_header"}
     counted = _interrupted(tmp_path / "count", names, at=-1)
     assert counted > 30
     for at in range(counted):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from eventlog import Entry, Event, EventLog, Problem, SegmentOpened, SinkResumed
 from eventlog.codec import encode_line
 from projections import DELIVERY, SOURCES, STATISTICS, Checkpoints, Fold, Live, fold_all, replay
+from projections.bulk import BulkDecoder
 from turnlog.testing import FakeClock, logs, make_entries, wild_logs
 from turnlog.testing.clock import START
 
@@ -38,6 +39,12 @@ SEEN = Fold(
 
 
 FOLDS = (DELIVERY, SOURCES, STATISTICS)
+
+
+def test_every_fold_that_is_shipped_is_decoded_in_bulk() -> None:
+    """Alone and together: each has declared what its handlers read."""
+    assert all(BulkDecoder(*folds).can_decode for folds in (FOLDS, *((fold,) for fold in FOLDS)))
+    assert not BulkDecoder(DELIVERY, SEEN).can_decode
 
 
 def note(number: int) -> Event:
