@@ -32,7 +32,7 @@ class TestMemory(SinkContract):
 
 class TestSmallMemory(TestMemory):
     def make_sink(self) -> Sink:
-        return MemorySink(limits=Limits(turns=1, conversations=1, bytes=1))
+        return MemorySink(limits=Limits(turns=1, conversations=1, size=1))
 
 
 class TestFaulty(SinkContract):

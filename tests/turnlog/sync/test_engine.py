@@ -91,7 +91,7 @@ def test_an_engine_may_run_again(bench: Bench) -> None:
 
 def test_requests_keep_to_the_limits(make: Make) -> None:
     """Never more turns, conversations or bytes in a request than the sink takes; a larger turn goes alone."""
-    limits = Limits(turns=4, conversations=2, bytes=2000)
+    limits = Limits(turns=4, conversations=2, size=2000)
     bench = make(FaultySink(limits=limits))
     for user in ("ann", "bob", "cas"):
         bench.record(5, user=user)

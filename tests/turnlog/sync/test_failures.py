@@ -176,7 +176,7 @@ def test_a_check_that_raises_is_an_outage(bench: Bench) -> None:
 
 def test_a_size_that_raises_is_a_guess(bench: Bench) -> None:
     """The line's length stands in for it."""
-    bench.sink.limits = Limits(bytes=1)
+    bench.sink.limits = Limits(size=1)
     bench.record(3)
     bench.sink.size = _breaks  # type: ignore[assignment]
     assert bench.run() == SyncCounts(delivered=3)

@@ -21,7 +21,7 @@ limits = st.builds(
     Limits,
     turns=st.integers(1, 6),
     conversations=st.integers(1, 3),
-    bytes=st.integers(1, 400),
+    size=st.integers(1, 400),
     one_source=st.booleans(),
 )
 
@@ -63,7 +63,7 @@ def _check_limits(state: Delivery, sink: SinkState, request: Request, limits: Li
     at_most = [sink.tries[o].turns_max for o in request if o in sink.tries and sink.tries[o].turns_max > 0]
     assert len(request) <= min([limits.turns, *at_most])
     if len(request) > 1:
-        assert sum(map(size_of, request)) <= limits.bytes
+        assert sum(map(size_of, request)) <= limits.size
         assert len({state.turns.lane_id(o) for o in request}) <= limits.conversations
     if limits.one_source:
         assert len({state.turns.lanes[state.turns.lane_id(o)][0] for o in request}) == 1
@@ -101,7 +101,7 @@ def test_a_request_is_filled_before_the_next_is_begun(bench: Bench) -> None:
     assert requests_of(bench, Limits(turns=4), slots=4) == [ann + bob, cas]
     assert requests_of(bench, Limits(turns=4), slots=1) == [ann + bob]
     assert requests_of(bench, Limits(turns=3), slots=4) == [ann + bob[:1], cas]
-    assert requests_of(bench, Limits(bytes=40), slots=4) == [ann + bob, cas]
+    assert requests_of(bench, Limits(size=40), slots=4) == [ann + bob, cas]
     assert requests_of(bench, Limits(conversations=1), slots=2) == [ann, bob]
 
 
@@ -109,7 +109,7 @@ def test_a_lane_never_skips_a_turn(bench: Bench) -> None:
     """What does not fit ends its lane's share of the request, although a later turn would fit."""
     bench.record(3)
     state = bench.state
-    arguments = {"now": bench.clock.now(), "policy": POLICY, "limits": Limits(bytes=100), "slots": 1}
+    arguments = {"now": bench.clock.now(), "policy": POLICY, "limits": Limits(size=100), "slots": 1}
     assert plan(state, state.sinks[SINK], size_of=lambda ordinal: [10, 1000, 10][ordinal], **arguments) == [(0,)]
 
 
@@ -124,7 +124,7 @@ def test_sources_are_packed_apart_where_the_sink_wants_that(bench: Bench) -> Non
 def test_a_turn_larger_than_a_request_goes_alone(bench: Bench) -> None:
     """An empty request takes any turn."""
     first, second = bench.record(2)
-    assert requests_of(bench, Limits(bytes=5), slots=4) == [[first]]
-    assert requests_of(bench, Limits(bytes=0, turns=1), slots=0) == []
+    assert requests_of(bench, Limits(size=5), slots=4) == [[first]]
+    assert requests_of(bench, Limits(size=0, turns=1), slots=0) == []
     bench.run()
     assert bench.sink.taken == [first, second]

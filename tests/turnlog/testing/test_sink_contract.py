@@ -104,7 +104,7 @@ class Ascii(FaultySink):
 
 class Small(FaultySink):
     def deliver(self, batch: Sequence[OutgoingTurn]) -> list[Any]:
-        if sum(turn.line_bytes for turn in batch) > self.limits.bytes:
+        if sum(turn.line_bytes for turn in batch) > self.limits.size:
             return [Refused("rejected", "too large")] * len(batch)
         return deliver(self, batch)
 

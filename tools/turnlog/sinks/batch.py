@@ -21,7 +21,7 @@ from projections import message_names
 from turnlog.convert import convert
 from turnlog.errors import ConfigError
 from turnlog.secrets import SecretRef
-from turnlog.sinks.base import Delivered, Limits, Outcome, OutgoingTurn, Refused
+from turnlog.sinks.base import Delivered, Limits, Outcome, OutgoingTurn, Refused, Sink
 from turnlog.sinks.http import Answer, HttpClient
 
 NAMESPACE = UUID("6d0f4a4e-8c1b-5f5e-9d2b-3a7c1e5b9f20")
@@ -74,7 +74,7 @@ class _Reply(_Counts):
     data: _Counts | None = None
 
 
-class BatchSink:
+class BatchSink(Sink):
     """Delivers to one such server."""
 
     type: ClassVar[str] = "batch"

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from turnlog.convert import convert
 from turnlog.errors import ConfigError
-from turnlog.sinks.base import Delivered, Limits, Outcome, OutgoingTurn, Refused, Unknown
+from turnlog.sinks.base import Delivered, Limits, Outcome, OutgoingTurn, Refused, Sink, Unknown
 
 
 class MemoryOptions(Struct, frozen=True):
@@ -19,10 +19,11 @@ class MemoryOptions(Struct, frozen=True):
     turns: int = 100
 
 
-class MemorySink:
+class MemorySink(Sink):
     """Takes every turn, in the order in which they come; `received` is what it has."""
 
     type: ClassVar[str] = "memory"
+    remote = False
 
     def __init__(self, *, limits: Limits = Limits(), connections: int = 1, idempotent: bool = False) -> None:  # noqa: B008 - frozen
         self.limits = limits

@@ -47,7 +47,7 @@ class _Packing:
         self._limits = limits
         self._turns_max = limits.turns
         self._lanes: set[int] = set()
-        self._bytes = 0
+        self._size = 0
 
     def take(self, ordinal: int, lane: int, size: int, turns_max: int) -> bool:
         """Add a turn if it fits; an empty request takes any."""
@@ -55,14 +55,14 @@ class _Packing:
         fits = (
             len(self.turns) < turns_max
             and len(self._lanes | {lane}) <= self._limits.conversations
-            and self._bytes + size <= self._limits.bytes
+            and self._size + size <= self._limits.size
         )
         if self.turns and not fits:
             return False
         self.turns.append(ordinal)
         self._turns_max = turns_max
         self._lanes.add(lane)
-        self._bytes += size
+        self._size += size
         return True
 
 

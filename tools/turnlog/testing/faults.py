@@ -12,11 +12,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from msgspec import Struct
 
-from turnlog.sinks.base import Delivered, Limits, Outcome, OutgoingTurn, Refused, Unknown
+from turnlog.sinks.base import Delivered, Limits, Outcome, OutgoingTurn, Refused, Sink, Unknown
 
 ALL = 2**31
 """As many turns as a request has."""
@@ -100,7 +100,7 @@ class Received:
 
 
 @dataclass
-class FaultySink:
+class FaultySink(Sink):
     """Keeps what it takes in memory, and fails as told. It cannot be asked for a turn; `FindingFaultySink` can.
 
     `requests` are all that came in, `checks` counts the checks, `taken` are the seqs of all turns that it took, each
@@ -114,6 +114,8 @@ class FaultySink:
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     connections: int = 1
     idempotent: bool = False
+    remote: bool = False
+    revisions: Literal["upsert", "append", "replace"] = "upsert"
     faults: deque[Fault | None] = field(default_factory=deque)
     rule: Callable[[Sequence[OutgoingTurn]], Fault | None] = lambda _: None
     outage: Fault | None = None

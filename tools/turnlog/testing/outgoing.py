@@ -12,13 +12,16 @@ from turnlog.testing.clock import START
 _NOWHERE = Path("/nonexistent/turnlog")
 
 
-def outgoing(turns: Sequence[TurnRecorded]) -> list[OutgoingTurn]:
-    """The turns as the engine would hand them to a sink had they been recorded in this order, in an empty log."""
+def outgoing(turns: Sequence[TurnRecorded], *, attempt: int = 1_000_000) -> list[OutgoingTurn]:
+    """The turns as the engine would hand them to a sink had they been recorded in this order, in an empty log.
+
+    They are all in one request, sent under `attempt`.
+    """
     index = Index(EventLog.open(_NOWHERE, read_only=True), None)
     index.refresh()
     try:
         return [
-            OutgoingTurn(seq, START, turn, index.place(seq), len(encode_line(turn, seq=seq, at=START)) - 1)
+            OutgoingTurn(seq, START, turn, index.place(seq), len(encode_line(turn, seq=seq, at=START)) - 1, attempt)
             for seq, turn in zip(index.pretend(turns), turns, strict=True)
         ]
     finally:

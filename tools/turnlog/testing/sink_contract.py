@@ -66,7 +66,7 @@ class SinkContract(ABC):
         with closing(self.make_sink()) as sink:
             assert isinstance(sink, Sink)
             assert sink.type.isidentifier()
-            assert min(sink.limits.turns, sink.limits.conversations, sink.limits.bytes, sink.connections) >= 1
+            assert min(sink.limits.turns, sink.limits.conversations, sink.limits.size, sink.connections) >= 1
             assert isinstance(sink.idempotent, bool)
 
     def test_check_is_none_when_all_is_well(self) -> None:
@@ -142,10 +142,10 @@ class SinkContract(ABC):
             arrives()
 
     def test_a_turn_larger_than_a_request_works_alone(self) -> None:
-        """What exceeds `limits.bytes` is sent alone, and the sink does not refuse it for that."""
+        """What exceeds `limits.size` is sent alone, and the sink does not refuse it for that."""
         name = _new_name()
         with closing(self.make_sink()) as sink:
-            text = "世界" * (min(sink.limits.bytes, _LARGE_BYTES_MAX) // 6 + 1)
+            text = "世界" * (min(sink.limits.size, _LARGE_BYTES_MAX) // 6 + 1)
             (turn,) = outgoing([said(name, text)])
             deliver(sink, [turn])
             assert self._texts(sink, name) == [text]
