@@ -8,6 +8,7 @@ on the same path contends with it. The file is never deleted: a deleted lock fil
 import os
 import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -68,7 +69,8 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._threads = threading.Lock()
+        self._threads = threading.RLock()  # it knows its owner, see `recover`
+        self._held = False
         self._descriptor: int | None = None
         restart_in_child(self)
 
@@ -77,26 +79,39 @@ class Lock:
 
         It must be closed, though: a copy left open would keep the lock taken after the parent died with it.
         """
-        self._threads = threading.Lock()
+        self._threads, self._held = threading.RLock(), False
         self._close_file()
 
     def acquire(self, *, blocking: bool = True) -> bool:
         """Take the lock; False if it is taken and `blocking` is False. Raises OSError if the file cannot be used."""
         if not self._threads.acquire(blocking):
             return False
-        taken = False
+        if self._held:  # by this very thread
+            self._threads.release()
+            return False
         try:
-            taken = lock_descriptor(self._open_file(), blocking=blocking)
+            self._held = lock_descriptor(self._open_file(), blocking=blocking)
         finally:
-            if not taken:
+            if not self._held:
                 self._threads.release()
-        return taken
+        return self._held
 
     def release(self) -> None:
         """Let the lock go; nothing to do in a child that was forked under it."""
         if self._descriptor is not None:
+            self._held = False
             unlock_descriptor(self._descriptor)
             self._threads.release()
+
+    def recover(self) -> None:
+        """Let the lock go if this thread still holds it: an interrupt may come between any two steps of letting go."""
+        self._threads.acquire()  # once more, or now: either way nobody else is under it
+        self._held = False
+        if self._descriptor is not None:
+            unlock_descriptor(self._descriptor)
+        with suppress(RuntimeError):  # when there is nothing left to let go
+            while True:
+                self._threads.release()
 
     def label(self) -> bytes:
         """What a holder wrote into the lock's file; for those who hold it."""
@@ -135,11 +150,13 @@ class Lock:
                 unlock_descriptor(self._descriptor)
             self._threads.release()
             raise
+        self._held = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._descriptor is not None:
+            self._held = False
             unlock_descriptor(self._descriptor)
             self._threads.release()

@@ -96,6 +96,7 @@ class Writer:
             for batch in group:
                 batch.error = error
         except BaseException:
+            self._lock.recover()
             self._fail(group, InterruptedError(errno.EINTR, os.strerror(errno.EINTR)))
             raise
 

@@ -206,8 +206,12 @@ class Index:
         if self.lock is None:
             yield
         else:
-            with self.lock:
-                yield
+            try:
+                with self.lock:
+                    yield
+            except BaseException:
+                self.lock.recover()
+                raise
 
     def _rows(self, query: str, *arguments: Any) -> list[Any]:
         return self._open().execute(query, arguments).fetchall()

@@ -19,6 +19,7 @@ from eventlog import (
     EventLog,
     EventLogError,
     InvalidEvent,
+    Lock,
     LogClosed,
     LogUnavailable,
     NewerFormat,
@@ -415,6 +416,7 @@ def test_an_interrupt_anywhere_in_a_write(tmp_path: Path) -> None:
     """
     names = {"_write_batches", "_write", "write", "_extend", "_catch_up", "_recover", "_next_segment"}
     names |= {"read_on", "_take_lines", "place_end", "cut", "sum_up", "_start_segment", "_write_header"}
+    names |= {"_write_group", "__enter__", "__exit__"}
     counted = _interrupted(tmp_path / "count", names, at=-1)
     assert counted > 30
     for at in range(counted):
@@ -454,6 +456,9 @@ def _interrupted(directory: Path, names: set[str], *, at: int) -> int:
             pass
         finally:
             sys.settrace(before)
+        other = Lock(directory / "log.lock")
+        assert other.acquire(blocking=False), "the lock was let go"
+        other.close()
     assert log is not None
     kept.append((log.append(note(9)), note(9)))
     log.close()
