@@ -47,6 +47,7 @@ from eventlog.locks import Lock
 from eventlog.log import Durability, EventLog
 from eventlog.reader import Problem, Reader
 from eventlog.verify import Report
+from eventlog.wake import Waiter
 
 __all__ = [
     "EVENT_TYPES",
@@ -90,4 +91,5 @@ __all__ = [
     "TurnRef",
     "TurnSkipped",
     "UnknownEvent",
+    "Waiter",
 ]

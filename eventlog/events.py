@@ -120,13 +120,19 @@ class SyncAttempted(Event, frozen=True, kw_only=True):
 
 
 class SyncSucceeded(Event, frozen=True, kw_only=True):
-    """The sink has them. `receipt` is the sink's proof, of the request or by seq (as text)."""
+    """The sink has them. `receipt` is the sink's proof, of the request or by seq (as text).
+
+    `buffered` is how much of them waits in a buffer of the sink for a SinkFlushed, in the sink's own units; `redacted`
+    counts, by kind, the secrets that were taken out of what was sent.
+    """
 
     attempt: int
     sink: str
     turns: tuple[int, ...]
     receipt: Any = None
     reconciled: bool = False
+    buffered: int = 0
+    redacted: dict[str, int] = {}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,7 +144,8 @@ class SyncFailed(Event, frozen=True, kw_only=True):
 
     `final` (no more tries) and `turns_max` (above 0: nobody is blamed yet, the next request with these turns
     holds at most so many of them) are decisions, taken when the event is written, so that a changed
-    configuration never changes the past. `retry_after` is in seconds.
+    configuration never changes the past; `hold`, another one, says that the operator is to decide. `retry_after` is
+    in seconds.
     """
 
     attempt: int
@@ -150,6 +157,7 @@ class SyncFailed(Event, frozen=True, kw_only=True):
     retry_after: float | None = None
     final: bool = False
     turns_max: int = 0
+    hold: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -384,7 +392,7 @@ _TYPE_NAMES = {datetime: "a time in UTC", str: "text"}
 
 _FREE_FORM: dict[type[Event], Callable[[Any], Any]] = dict.fromkeys(EVENT_TYPES.values(), lambda _event: False) | {
     TurnRecorded: lambda event: event.usage or event.meta or any(map(_parts, event.messages)),
-    SyncSucceeded: lambda event: event.receipt is not None,
+    SyncSucceeded: lambda event: event.receipt is not None or event.redacted,
     RetryRequested: lambda _event: True,
     TurnSkipped: lambda _event: True,
     SourceAdvanced: lambda event: event.cursor is not None,

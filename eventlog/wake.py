@@ -9,7 +9,9 @@ import os
 import select
 import struct
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,29 +22,48 @@ _IN_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class Waiter:
-    """Waits for changes in a log folder, which may not exist yet."""
+    """Waits for changes in a log folder, which may not exist yet, or until another thread calls `wake`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._notifier = _inotify_open()
         self._watching = False
         self._seen = self._look()
+        self._woken, self._waking = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._waking, False)
+        self._poll = select.poll()  # select() cannot take a descriptor above 1023
+        self._poll.register(self._woken, select.POLLIN)
+        self._lock = threading.RLock()  # a descriptor that is closed may be another file's when it is written to
 
     def wait(self, seconds: float) -> None:
         """Return when something changed since the last call, or after `seconds`, whichever comes first."""
         if self._notifier >= 0 and not self._watching:
             self._watching = _inotify_watch(self._notifier, self._folder)
-            if self._watching and self._changed():
-                return
+            if self._watching:
+                self._poll.register(self._notifier, select.POLLIN)
+                if self._changed():
+                    return
         if self._watching:
-            poll = select.poll()  # select() cannot take a descriptor above 1023
-            poll.register(self._notifier, select.POLLIN)
-            if poll.poll(seconds * 1000):
-                os.read(self._notifier, 65536)
+            self._poll_for(seconds)
             return
         deadline = time.monotonic() + seconds
         while not self._changed() and (left := deadline - time.monotonic()) > 0:
-            time.sleep(min(_POLL_SECONDS, left))
+            if self._poll_for(min(_POLL_SECONDS, left)):
+                return
+
+    def wake(self) -> None:
+        """Have `wait` return, or the next one if nobody waits; from any thread, and from a signal's handler."""
+        with self._lock, suppress(BlockingIOError):  # it is full of calls already
+            if self._waking >= 0:
+                os.write(self._waking, b"w")
+
+    def _poll_for(self, seconds: float) -> bool:
+        """Whether something was told within so many seconds."""
+        ready = self._poll.poll(max(0.0, seconds) * 1000)
+        for descriptor, _ in ready:
+            os.read(descriptor, 65536)
+        return bool(ready)
 
     def _changed(self) -> bool:
         before, self._seen = self._seen, self._look()
@@ -62,6 +83,11 @@ class Waiter:
         if self._notifier >= 0:
             os.close(self._notifier)
             self._notifier, self._watching = -1, False
+        with self._lock:
+            for descriptor in (self._woken, self._waking):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._woken = self._waking = -1
 
     def __enter__(self) -> Self:
         return self

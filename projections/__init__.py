@@ -6,21 +6,23 @@ here.
 """
 
 from projections.checkpoint import Checkpoints
-from projections.delivery import (
-    DELIVERY,
+from projections.delivery import DELIVERY, is_counted
+from projections.delivery_state import (
+    OPERATOR,
     STATE_NAMES,
     UNDELIVERED,
+    Buffer,
     Delivery,
     Failure,
     Pause,
     SinkState,
     Try,
-    is_counted,
 )
 from projections.driver import Live, fold_all, replay
 from projections.fold import Fold
 from projections.index import Index, Known, Place, Revision, content_digest, message_names
 from projections.policy import (
+    ProbePolicy,
     RetryDecision,
     RetryPolicy,
     decide,
@@ -28,7 +30,9 @@ from projections.policy import (
     due_at,
     eligible,
     is_open,
+    is_probed,
     next_attempt_at,
+    next_probe_at,
 )
 from projections.sources import SOURCES, Sources, SourceState, StreamState
 from projections.statistics import STATISTICS, SinkCounts, Statistics
@@ -36,10 +40,12 @@ from projections.turns import Lane, Turns
 
 __all__ = [
     "DELIVERY",
+    "OPERATOR",
     "SOURCES",
     "STATE_NAMES",
     "STATISTICS",
     "UNDELIVERED",
+    "Buffer",
     "Checkpoints",
     "Delivery",
     "Failure",
@@ -50,6 +56,7 @@ __all__ = [
     "Live",
     "Pause",
     "Place",
+    "ProbePolicy",
     "RetryDecision",
     "RetryPolicy",
     "Revision",
@@ -69,7 +76,9 @@ __all__ = [
     "fold_all",
     "is_counted",
     "is_open",
+    "is_probed",
     "message_names",
     "next_attempt_at",
+    "next_probe_at",
     "replay",
 ]

@@ -5,162 +5,32 @@ for ever, so that `delivered` is certain and a late decision of the operator fin
 errors, the order of a lane) is kept only for turns that are not finished.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import datetime
-
-from msgspec import Struct
 
 from eventlog import Entry, SyncFailed, TurnRef
 from projections import views
-from projections.fold import Fold
-from projections.turns import Turns
-
-NOT_OWED, PENDING, ATTEMPTING, RETRYING, DELIVERED, DEAD, SKIPPED, SUPERSEDED = range(8)
-
-STATE_NAMES = (
-    "not_owed",
-    "pending",
-    "attempting",
-    "retrying",
-    "delivered",
-    "dead",
-    "skipped",
-    "superseded",
+from projections.delivery_state import (
+    ATTEMPTING,
+    BLAMING_KINDS,
+    DEAD,
+    DELIVERED,
+    NOT_OWED,
+    OPEN,
+    OPERATOR,
+    PENDING,
+    RETRYING,
+    SKIPPED,
+    SUPERSEDED,
+    UNDELIVERED,
+    Buffer,
+    Delivery,
+    Failure,
+    Pause,
+    SinkState,
+    Try,
 )
-"""The names of the states by number; `not_owed` is out of scope and no state of a turn."""
-
-OPEN = (PENDING, ATTEMPTING, RETRYING)
-"""The states in which a turn keeps its place in its lane."""
-
-UNDELIVERED = (PENDING, ATTEMPTING, RETRYING, DEAD)
-"""The states that somebody may have to look at."""
-
-BLAMING_KINDS = ("failed", "rejected")
-"""The kinds of failure that count against a turn; the others blame the sink or nobody."""
-
-
-class Failure(Struct):
-    """Why a turn is not delivered, as the last failed attempt told."""
-
-    kind: str
-    status: int | None
-    message: str
-
-
-class Try(Struct):
-    """What happened to an unfinished or dead turn at a sink so far.
-
-    `attempts` are the counted ones, `doubts` how often in a row nobody knew the outcome, `attempt` the seq of the
-    last SyncAttempted. `counted` says whether the last failure was one of `attempts`: only then is there a backoff.
-    `doubtful` says that the sink may have the turn, because the outcome of an attempt was unknown. `turns_max` above
-    0 limits the next request that it is sent in. `then` is the state that an attempt under way ends in if it fails.
-    """
-
-    attempts: int = 0
-    doubts: int = 0
-    doubtful: bool = False
-    attempt: int = 0
-    counted: bool = False
-    failed_at: datetime | None = None
-    retry_after: float = 0.0
-    error: Failure | None = None
-    turns_max: int = 0
-    then: int = NOT_OWED
-
-
-class Pause(Struct):
-    """A sink takes nothing: since when and why; with `until` the pause ends by itself."""
-
-    kind: str
-    reason: str
-    since: datetime
-    until: datetime | None = None
-
-
-@dataclass
-class SinkState:
-    """Everything about one sink."""
-
-    name: str
-    kind: str = ""
-    since_seq: int = 1
-    retired: bool = False
-    states: bytearray = field(default_factory=bytearray)
-    counts: list[int] = field(default_factory=lambda: [0] * len(STATE_NAMES))
-    lanes: dict[int, deque[int]] = field(default_factory=dict)
-    tries: dict[int, Try] = field(default_factory=dict)
-    open_attempts: dict[int, set[int]] = field(default_factory=dict)
-    pause: Pause | None = None
-    last_success_at: datetime | None = None
-
-    def set_state(self, ordinal: int, state: int) -> None:
-        """Move a turn to another state and keep the counts."""
-        self.counts[self.states[ordinal]] -= 1
-        self.counts[state] += 1
-        self.states[ordinal] = state
-
-    def finish(self, ordinal: int, state: int, lane_id: int) -> None:
-        """Move a turn to a state in which its lane goes on without it."""
-        lane = self.lanes.get(lane_id)
-        if lane is not None and self.states[ordinal] in OPEN:
-            if lane[0] == ordinal:
-                lane.popleft()
-            else:
-                lane.remove(ordinal)
-            if not lane:
-                del self.lanes[lane_id]
-        self.set_state(ordinal, state)
-        if state != DEAD:
-            self.tries.pop(ordinal, None)
-
-    def owe(self, ordinal: int, lane_id: int) -> None:
-        """Owe a turn that has just come to be, as the last of its lane."""
-        self.states.append(PENDING)
-        self.counts[PENDING] += 1
-        lane = self.lanes.get(lane_id)
-        if lane is None:
-            self.lanes[lane_id] = deque((ordinal,))
-        else:
-            lane.append(ordinal)
-
-    def reopen(self, ordinal: int, lane_id: int, *, behind: int | None = None) -> None:
-        """Owe a turn: at its place in the lane, or right behind another that is open."""
-        lane = self.lanes.setdefault(lane_id, deque())
-        if behind is not None and behind in lane:
-            lane.insert(lane.index(behind) + 1, ordinal)
-        elif not lane or lane[-1] < ordinal:
-            lane.append(ordinal)
-        else:  # behind all that is older: a revision may stand before what is older than itself
-            younger = next((i for i, other in enumerate(reversed(lane)) if other < ordinal), len(lane))
-            lane.insert(len(lane) - younger, ordinal)
-        self.tries.pop(ordinal, None)
-        self.set_state(ordinal, PENDING)
-
-    def ordinals(self, states: Iterable[int]) -> Iterator[int]:
-        """The turns in one of these states, oldest first."""
-        wanted = bytes(states)
-        return (ordinal for ordinal, state in enumerate(self.states) if state in wanted)
-
-    def totals(self) -> dict[str, int]:
-        """How many turns are in each of the seven states."""
-        return dict(zip(STATE_NAMES[1:], self.counts[1:], strict=True))
-
-
-@dataclass
-class Delivery:
-    """The state of all deliveries; `anomalies` counts events that make no sense where they stand, by what they are."""
-
-    last_seq: int = 0
-    turns: Turns = field(default_factory=Turns)
-    sinks: dict[str, SinkState] = field(default_factory=dict)
-    anomalies: Counter[str] = field(default_factory=Counter)
-
-    def turn_state(self, sink: str, seq: int) -> str:
-        """The name of a turn's state at a sink; `not_owed` if it has none there."""
-        ordinal, state = self.turns.ordinal(seq), self.sinks.get(sink)
-        return STATE_NAMES[state.states[ordinal] if state and ordinal is not None else NOT_OWED]
+from projections.fold import Fold
 
 
 def _turn_recorded(state: Delivery, entry: Entry) -> None:
@@ -228,6 +98,7 @@ def _sink_retired(state: Delivery, entry: Entry) -> None:
     for ordinal in list(sink.ordinals(OPEN)):
         sink.finish(ordinal, NOT_OWED, state.turns.lane_id(ordinal))
     sink.open_attempts.clear()
+    sink.buffers.clear()
     sink.retired, sink.pause = True, None
 
 
@@ -237,6 +108,7 @@ def _sink_paused(state: Delivery, entry: Entry) -> None:
         same = sink.pause is not None and sink.pause.kind == event.kind
         since = sink.pause.since if sink.pause and same else entry.at
         sink.pause = Pause(event.kind, event.reason, since, event.until)
+        sink.relapses += event.kind != OPERATOR
 
 
 def _sink_resumed(state: Delivery, entry: Entry) -> None:
@@ -262,6 +134,7 @@ def _sync_attempted(state: Delivery, entry: Entry) -> None:
             state.anomalies["a turn was attempted while another attempt was open"] += 1
             _close_attempt(sink, attempt.attempt, ordinal)
         attempt.attempt = entry.seq
+        attempt.requests += 1
         sink.set_state(ordinal, ATTEMPTING)
         lane_id = state.turns.lane_id(ordinal)
         sink.lanes[lane_id] = sink.lanes.pop(lane_id)  # to the end: the lane that waited longest goes first
@@ -282,9 +155,30 @@ def _sync_succeeded(state: Delivery, entry: Entry) -> None:
             continue
         _close_attempt(sink, event.attempt, ordinal)
         sink.finish(ordinal, DELIVERED, state.turns.lane_id(ordinal))
-        sink.last_success_at = entry.at
+        sink.last_success_at, sink.relapses = entry.at, 0
         if sink.pause and sink.pause.until and sink.pause.until <= entry.at:  # it ended by itself
             sink.pause = None
+        if event.buffered:
+            _note_buffered(state, sink, ordinal, event)
+
+
+def _note_buffered(state: Delivery, sink: SinkState, ordinal: int, event: views.Succeeded) -> None:
+    """A turn waits in its user's buffer; the amount is that of all turns of the event, and counted with the last."""
+    user = state.turns.lanes[state.turns.lane_id(ordinal)][1]
+    buffer = sink.buffers[user] = sink.buffers.pop(user, Buffer(event.at))  # to the end: the quietest is first
+    seq = state.turns.seqs[ordinal]
+    buffer.at, buffer.up_to = event.at, max(buffer.up_to, seq)
+    buffer.again = max(buffer.again, sink.again.get(ordinal, 0))
+    if seq == event.turns[-1]:
+        buffer.amount += event.buffered
+
+
+def _sink_flushed(state: Delivery, entry: Entry) -> None:
+    event = entry.view(views.Flushed)
+    sink = _sink(state, event.sink)
+    buffer = sink.buffers.get(event.user) if sink else None
+    if sink is not None and buffer is not None and buffer.up_to <= event.up_to:
+        del sink.buffers[event.user]
 
 
 def _sync_failed(state: Delivery, entry: Entry) -> None:
@@ -322,6 +216,7 @@ def _note_failure(attempt: Try, event: views.Failed, at: datetime) -> None:
         attempt.doubtful = True
     if event.turns_max:
         attempt.turns_max = event.turns_max
+    attempt.held = event.hold
     attempt.counted = is_counted(event)
     if attempt.counted:
         attempt.attempts += 1
@@ -347,6 +242,8 @@ def _reopen(state: Delivery, name: str, seqs: Iterable[int], states: tuple[int, 
             _reopen_open(sink, ordinal, states)
         elif sink.states[ordinal] in states:
             lane_id = state.turns.lane_id(ordinal)
+            if sink.states[ordinal] == DELIVERED:
+                sink.again[ordinal] = sink.again.get(ordinal, 0) + 1
             sink.finish(ordinal, NOT_OWED, lane_id)
             sink.reopen(ordinal, lane_id)
         else:
@@ -408,7 +305,7 @@ def _close_attempt(sink: SinkState, attempt: int, ordinal: int) -> None:
 
 DELIVERY: Fold[Delivery] = Fold(
     name="delivery",
-    version=1,
+    version=2,
     initial=Delivery,
     handlers={
         "TurnRecorded": _turn_recorded,
@@ -422,6 +319,7 @@ DELIVERY: Fold[Delivery] = Fold(
         "RetryRequested": _retry_requested,
         "TurnSkipped": _turn_skipped,
         "DeliveryRevoked": _delivery_revoked,
+        "SinkFlushed": _sink_flushed,
     },
     views=(
         views.Turn,
@@ -429,6 +327,7 @@ DELIVERY: Fold[Delivery] = Fold(
         views.Succeeded,
         views.Failed,
         views.Revoked,
+        views.Flushed,
         views.Enrolled,
         views.Retired,
         views.Paused,

@@ -54,6 +54,7 @@ class Succeeded(View, tag="SyncSucceeded", kw_only=True):
     sink: Name
     turns: Seqs
     reconciled: bool = False
+    buffered: int = 0
 
 
 class Failed(View, tag="SyncFailed", kw_only=True):
@@ -69,6 +70,7 @@ class Failed(View, tag="SyncFailed", kw_only=True):
     retry_after: float | None = None
     final: bool = False
     turns_max: int = 0
+    hold: bool = False
 
 
 class Revoked(View, tag="DeliveryRevoked", kw_only=True):
@@ -106,6 +108,14 @@ class Resumed(View, tag="SinkResumed", kw_only=True):
     """A sink that takes turns again."""
 
     sink: Name
+
+
+class Flushed(View, tag="SinkFlushed", kw_only=True):
+    """Up to which turn a user's buffer was emptied."""
+
+    sink: Name
+    user: Name
+    up_to: int
 
 
 class _Decision(View, kw_only=True):

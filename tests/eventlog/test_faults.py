@@ -415,8 +415,8 @@ def test_an_interrupt_anywhere_in_a_write(tmp_path: Path) -> None:
     Python raises KeyboardInterrupt between two instructions of the main thread; here a trace function does.
     """
     names = {"_write_batches", "_write", "write", "_extend", "_catch_up", "_recover", "_next_segment"}
-    names |= {"read_on", "_take_lines", "place_end", "cut", "sum_up", "_start_segment", "_write_header"}
-    names |= {"_write_group", "__enter__", "__exit__"}
+    names |= {"read_on", "_take_lines", "place_end", "cut", "sum_up", "_start_segment", "_write_header", "__exit__"}
+    names |= {"_write_group", "__enter__"}
     counted = _interrupted(tmp_path / "count", names, at=-1)
     assert counted > 30
     for at in range(counted):
@@ -442,11 +442,9 @@ def _interrupted(directory: Path, names: set[str], *, at: int) -> int:
     fill(directory, [note(0)])
     with segment_files(directory)[0].open("ab") as file:
         file.write(b'{"crc":"torn')
-    kept = []
-    with open_log(directory.parent / "other"):  # what the first use imports is not counted
-        pass
-    before = sys.gettrace()
-    log = None
+    kept: list[Any] = []
+    open_log(directory.parent / "other").close()  # what the first use imports is not counted
+    before, log = sys.gettrace(), None
     for number in range(5):
         sys.settrace(trace)
         try:

@@ -1,6 +1,7 @@
 """The time, as something that is handed in, so that a test can stand still or jump."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -14,6 +15,9 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
 
+    def wait(self, wait: Callable[[float], None], seconds: float) -> None:
+        """Let time pass by calling `wait(seconds)`, which returns earlier if something happens."""
+
 
 class SystemClock:
     """The machine's clock."""
@@ -25,6 +29,10 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
         time.sleep(seconds)
+
+    def wait(self, wait: Callable[[float], None], seconds: float) -> None:
+        """Let time pass, unless something happens before."""
+        wait(seconds)
 
 
 def as_utc(value: datetime) -> datetime:

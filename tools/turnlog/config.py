@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct, field
 
-from projections import RetryPolicy
+from projections import ProbePolicy, RetryPolicy
 from turnlog.convert import convert
 from turnlog.errors import ConfigError
 
@@ -38,6 +39,9 @@ class SyncConfig(Struct, frozen=True):
     max_attempts: int = 5
     base_seconds: float = 2.0
     max_seconds: float = 300.0
+    probe_seconds: float = 1.0
+    probe_max_seconds: float = 30.0
+    grace_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
@@ -46,6 +50,10 @@ class SyncConfig(Struct, frozen=True):
             raise ValueError(f"interval_seconds must be above 0 and at most {WAIT_SECONDS_MAX} (a year)")
         if not all(0 <= seconds <= WAIT_SECONDS_MAX for seconds in (self.base_seconds, self.max_seconds)):
             raise ValueError(f"base_seconds and max_seconds must be from 0 to {WAIT_SECONDS_MAX} (a year)")
+
+    def probing(self) -> ProbePolicy:
+        """The part of it that decides about asking a sink that is away."""
+        return ProbePolicy(self.probe_seconds, self.probe_max_seconds)
 
     def policy(self) -> RetryPolicy:
         """The part of it that decides about retries."""
@@ -59,6 +67,8 @@ class SinkConfig(Struct, frozen=True):
     type: str
     backfill: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    on_doubt: Literal["retry", "hold"] = "retry"
+    redact: bool | None = None
 
 
 class SourceConfig(Struct, frozen=True):
@@ -142,11 +152,11 @@ def parse(text: str, path: Path) -> Config:
 
 
 def _sink(table: dict[str, Any], where: str) -> SinkConfig:
-    own, options = _split(table, ("name", "type", "backfill"))
+    own, options = _split(table, ("name", "type", "backfill", "on_doubt", "redact"))
     sink = convert(own, SinkConfig, where=where, error=ConfigError)
     if not _SINK_NAME.fullmatch(sink.name):
         raise ConfigError(f"{where}: the name {sink.name!r} must be letters, digits, '.', '_' and '-', at most 64")
-    return SinkConfig(sink.name, sink.type, sink.backfill, options)
+    return msgspec.structs.replace(sink, options=options)
 
 
 def _source(table: dict[str, Any], where: str) -> SourceConfig:

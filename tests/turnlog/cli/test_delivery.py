@@ -164,7 +164,8 @@ def test_a_second_worker_of_a_sink_is_turned_away(cli: Cli, server: Answering) -
         holder = (cli.directory / "sink-team.lock").read_text().strip()
         result = cli.process("sync", "--once", "--json")
         assert (result.code, server.bodies) == (75, [])
-        assert result.sentence == f"the sink 'team' is being delivered to by {holder}; try again when it is done"
+        busy = f"the sink 'team' is being delivered to by {holder}; try again when it is done, or wait for it with "
+        assert result.sentence == f"{busy}`turnlog sync --follow --wait`"
         assert (result.object["delivered"], result.object["pending"]) == (1, 1)
         record, pending = cli("record", "ho"), cli("pending")
         assert (record.code, pending.code) == (0, 0)

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventlog import EventLog, Message, Part, SinkEnrolled, SinkPaused, TurnRecorded
-from projections import RetryPolicy
 from turnlog.config import Config, SinkConfig
 from turnlog.errors import ConfigError
 from turnlog.recorder import Recorder
 from turnlog.sinks.base import Delivered, Outcome, Refused, Sink
 from turnlog.sinks.batch import BatchOptions, BatchSink, conversation_uuid, message_uuid, render
 from turnlog.sinks.registry import open_sink
-from turnlog.sync.engine import SinkEngine, SyncCounts
+from turnlog.sync.counts import SyncCounts
+from turnlog.sync.engine import Engine
 from turnlog.testing import FakeClock, outgoing, turns
 from turnlog.testing.sink_contract import SinkContract, said
 
@@ -251,7 +251,8 @@ def test_the_token_is_in_no_event(tmp_path: Path, server: Server) -> None:
         recorder.record(user="ann", conversation=str(uuid4()), messages=[{"role": "user", "content": "hi"}])
         for token, counts in (("wrong-token", SyncCounts(pending=1)), (TOKEN, SyncCounts(delivered=1))):
             with closing(open_batch(server.url, token=token)) as sink:
-                engine = SinkEngine(recorder.log, "team", sink, policy=RetryPolicy(), clock=clock)
+                engine = Engine(recorder.log, clock=clock)
+                engine.add("team", sink)
                 assert engine.run_once() == counts
                 engine.close()
         paused = [entry.event for entry in recorder.log.read() if isinstance(entry.event, SinkPaused)]
@@ -293,7 +294,8 @@ def test_large_conversations_arrive_in_order_through_the_engine(tmp_path: Path, 
         recorder.append([SinkEnrolled(sink="team", kind="batch")])
         recorder.record_many([said(name, f"{i} q", f"{i} a") for i in range(20) for name in names])
         with closing(open_batch(server.url, turns=7, connections=4)) as sink:
-            engine = SinkEngine(recorder.log, "team", sink, policy=RetryPolicy(), clock=FakeClock())
+            engine = Engine(recorder.log, clock=FakeClock())
+            engine.add("team", sink)
             assert engine.run_once() == SyncCounts(delivered=100)
             engine.close()
         assert EventLog.open(tmp_path, read_only=True).verify().ok

@@ -5,10 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
 from eventlog import Event, EventLog, Message, SinkEnrolled, SyncAttempted, SyncFailed, SyncSucceeded
 from projections import DELIVERY, Delivery, RetryPolicy, SinkState, Try, replay
 from turnlog.recorder import Recorded, Recorder
-from turnlog.sync.engine import SinkEngine, SyncCounts
+from turnlog.sync.counts import SyncCounts
+from turnlog.sync.delivery import Terms
+from turnlog.sync.engine import Engine
 from turnlog.testing import FakeClock, FaultySink, check_laws
 
 SINK = "alpha"
@@ -26,6 +30,7 @@ class Bench:
         self.directory = directory
         self.sink = sink or FaultySink()
         self.policy = policy
+        self.terms = Terms()
         self.clock = FakeClock()
         self.listen: Callable[[Sequence[Event]], None] = lambda _: None
         self._open()
@@ -51,15 +56,17 @@ class Bench:
         """Write events as another process would."""
         self.log.append_many(events)
 
-    def engine(self) -> SinkEngine:
-        """An engine that tells `listen` what it writes."""
-        return SinkEngine(self.log, SINK, self.sink, policy=self.policy, clock=self.clock, on_events=self.listen)
+    def engine(self) -> Engine:
+        """An engine with the one sink that tells `listen` what it writes."""
+        engine = Engine(self.log, clock=self.clock, on_events=self.listen)
+        engine.add(SINK, self.sink, msgspec.structs.replace(self.terms, retries=self.policy))
+        return engine
 
-    def run(self, **options: Any) -> SyncCounts:
+    def run(self) -> SyncCounts:
         """One run of a new engine, as `sync --once` makes it."""
         engine = self.engine()
         try:
-            return engine.run_once(**options)
+            return engine.run_once()
         finally:
             engine.close()
 

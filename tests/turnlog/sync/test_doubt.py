@@ -10,7 +10,7 @@ from eventlog import (
     SyncSucceeded,
 )
 from turnlog.sinks.base import Delivered, Limits, OutgoingTurn, Unknown
-from turnlog.sync.engine import SyncCounts
+from turnlog.sync.counts import SyncCounts
 from turnlog.testing import (
     ALL,
     Fault,

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import count
 from typing import Any
 
@@ -25,7 +26,7 @@ from eventlog.codec import encode_line
 from eventlog.segments import without_blanks
 from projections import Fold
 from turnlog.sinks.base import Limits, OutgoingTurn
-from turnlog.sync.engine import SyncCounts
+from turnlog.sync.counts import SyncCounts
 from turnlog.testing import (
     Fault,
     FaultySink,
@@ -272,13 +273,12 @@ def test_stop_ends_a_run_after_what_is_in_flight(make: Make) -> None:
     """The request that is under way is finished and written down, and no other is begun."""
     bench = make(FaultySink(limits=Limits(turns=1)))
     bench.record(5)
-    stop = threading.Event()
-    bench.sink.meanwhile = lambda _: stop.set()
-    assert bench.run(stop=stop) == SyncCounts(delivered=1, pending=4)
-    assert bench.run(stop=stop) == SyncCounts(pending=4)
-    stop.clear()
+    with closing(bench.engine()) as engine:
+        bench.sink.meanwhile = lambda _: engine.stop()
+        assert engine.run_once() == SyncCounts(delivered=1, pending=4)
+        assert engine.run_once() == SyncCounts(pending=4)
     bench.sink.meanwhile = lambda _: None
-    assert bench.run(stop=stop) == SyncCounts(delivered=4)
+    assert bench.run() == SyncCounts(delivered=4)
 
 
 def test_a_turn_that_cannot_be_read_is_dead_and_the_others_go_on(bench: Bench) -> None:

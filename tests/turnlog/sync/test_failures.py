@@ -8,7 +8,7 @@ from eventlog import (
 )
 from projections import RetryPolicy
 from turnlog.sinks.base import Delivered, Limits, Refused
-from turnlog.sync.engine import SyncCounts
+from turnlog.sync.counts import SyncCounts
 from turnlog.testing import (
     ALL,
     Fault,

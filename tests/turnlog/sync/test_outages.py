@@ -11,8 +11,9 @@ from eventlog import (
     SinkPaused,
     SinkResumed,
 )
+from projections import OPERATOR
 from turnlog.sinks.base import Limits
-from turnlog.sync.engine import OPERATOR, SyncCounts
+from turnlog.sync.counts import SyncCounts
 from turnlog.testing import (
     FaultySink,
     throttled,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eventlog import Entry, Message, SinkEnrolled, TurnRecorded
 from projections import DELIVERY, Delivery, RetryPolicy, SinkState, eligible, fold_all
 from turnlog.sinks.base import Limits
-from turnlog.sync.planner import Request, plan
+from turnlog.sync.planner import Request, Weight, plan
 from turnlog.testing import logs, make_entries, wild_logs
 from turnlog.testing.clock import START
 
@@ -28,6 +28,10 @@ limits = st.builds(
 
 def size_of(ordinal: int) -> int:
     return 10 + ordinal * 37 % 200
+
+
+def weigh(ordinal: int) -> Weight:
+    return Weight(size_of(ordinal), START)
 
 
 def record(users: list[str]) -> list[Entry]:
@@ -49,9 +53,9 @@ def test_a_plan_keeps_every_rule(entries: list[Entry], limits: Limits, slots: in
     now = (entries[-1].at if entries else START) + timedelta(seconds=seconds)
     for sink in state.sinks.values():
         lanes = [lane for lane in map(list, eligible(state, sink, now, POLICY)) if lane]
-        arguments = {"now": now, "policy": POLICY, "limits": limits, "slots": slots, "size_of": size_of}
-        requests = plan(state, sink, **arguments)
-        assert plan(state, sink, **arguments) == requests
+        arguments = {"now": now, "policy": POLICY, "limits": limits, "slots": slots, "weigh": weigh}
+        requests = plan(state, sink, **arguments).requests
+        assert plan(state, sink, **arguments).requests == requests
         assert len(requests) <= slots
         assert bool(requests) == bool(lanes and slots)
         for request in requests:
@@ -89,8 +93,8 @@ def requests_of(bench: Bench, limits: Limits, slots: int) -> list[list[int]]:
         policy=bench.policy,
         limits=limits,
         slots=slots,
-        size_of=lambda _: 10,
-    )
+        weigh=lambda _: Weight(10, START),
+    ).requests
     return [[state.turns.seqs[o] for o in request] for request in requests]
 
 
@@ -110,7 +114,8 @@ def test_a_lane_never_skips_a_turn(bench: Bench) -> None:
     bench.record(3)
     state = bench.state
     arguments = {"now": bench.clock.now(), "policy": POLICY, "limits": Limits(size=100), "slots": 1}
-    assert plan(state, state.sinks[SINK], size_of=lambda ordinal: [10, 1000, 10][ordinal], **arguments) == [(0,)]
+    weights = [Weight(size, START) for size in (10, 1000, 10)]
+    assert plan(state, state.sinks[SINK], weigh=weights.__getitem__, **arguments).requests == [(0,)]
 
 
 def test_sources_are_packed_apart_where_the_sink_wants_that(bench: Bench) -> None:

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from eventlog import FAILURE_KINDS
 from turnlog.sinks.base import Delivered, OutgoingTurn, Refused, Unknown
-from turnlog.sync.contents import Item
 from turnlog.sync.outcomes import SINK_KINDS
-from turnlog.sync.sending import check, send, settle, size
+from turnlog.sync.sending import MISSING, Item, check, send, settle, size
 from turnlog.testing import FaultySink, FindingFaultySink, failed, in_doubt, outgoing, unavailable
 from turnlog.testing.sink_contract import said
 
@@ -56,7 +55,7 @@ def test_every_item_has_an_outcome_in_its_place(
         elif turn.seq in had or turn.seq in sink.taken:
             assert outcome == FOUND
         else:
-            assert outcome == Refused("in_doubt", "the connection broke")
+            assert outcome == Refused(MISSING, "the connection broke")
     sent = {seq for request in sink.requests[1:] for seq in request.seqs}
     assert idempotent or not sent & had & doubtful
 
@@ -109,12 +108,12 @@ def test_doubt_that_repeats_is_the_sink_s_if_it_is_not_well(outage: Any) -> None
 
 
 def test_a_dead_worker_s_turns_are_asked_for() -> None:
-    """What the sink has is delivered; what it has not, and what cannot be read, is as told."""
+    """What the sink has is delivered, what it has not is missing, what cannot be read is as told, the rest in doubt."""
     sink, batch = Asked(), batch_of(3)
     sink.deliver(batch[:1])
-    died = [Refused("in_doubt", "died")] * 3
-    assert settle(sink, [batch[0], batch[1], UNREADABLE], died) == [FOUND, died[0], UNREADABLE]
-    assert settle(FaultySink(), batch, died) == died
+    missing = Refused(MISSING, "died")
+    assert settle(sink, [batch[0], batch[1], UNREADABLE], "died") == [FOUND, missing, UNREADABLE]
+    assert settle(FaultySink(), batch, "died") == [Refused("in_doubt", "died")] * 3
 
 
 @pytest.mark.parametrize("kind", FAILURE_KINDS)

@@ -26,10 +26,9 @@ from eventlog import (
     TurnRef,
     TurnSkipped,
 )
-from projections import RetryPolicy, eligible
+from projections import OPERATOR, RetryPolicy, eligible
 from turnlog.recorder import INDEX_NAME
 from turnlog.sinks.base import Limits, OutgoingTurn
-from turnlog.sync.engine import OPERATOR
 from turnlog.sync.outcomes import DEATHS_MAX
 from turnlog.testing import (
     ALL,

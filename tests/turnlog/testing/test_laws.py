@@ -22,7 +22,7 @@ from eventlog import (
     TurnRef,
 )
 from projections import DELIVERY, Delivery, Fold, RetryPolicy, SinkState, eligible
-from projections.delivery import DELIVERED, PENDING
+from projections.delivery_state import DELIVERED, PENDING
 from turnlog.testing import LAWS, check_laws, logs, make_entries
 from turnlog.testing import laws as module
 from turnlog.testing.clock import START

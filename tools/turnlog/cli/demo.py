@@ -20,7 +20,7 @@ from turnlog.sinks.batch import message_uuid
 from turnlog.sources.importing import ImportCounts, import_streams
 from turnlog.sources.save_data import SaveData
 from turnlog.sync.life import LifeEvent, tell_life
-from turnlog.sync.run import SyncResult, sync_once
+from turnlog.sync.run import Hooks, SyncResult, sync_once
 
 SINK = "receiver"
 USER = "amy"
@@ -142,7 +142,7 @@ class Demo:
             if kill_after is not None and delivered >= kill_after:
                 self.receiver.kill()
 
-        return sync_once(self.directory, load(self.directory / "turnlog.toml"), on_events=note)
+        return sync_once(self.directory, load(self.directory / "turnlog.toml"), hooks=Hooks(events=note))
 
     def pending(self) -> int:
         """How many turns are still to be delivered."""

@@ -2,19 +2,27 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from datetime import datetime
 
-from eventlog import Entry, EventLog, TurnRecorded
+from msgspec import Struct
+
+from eventlog import Entry, EventLog, Reader, TurnRecorded
 from eventlog.codec import decode_line
-from projections import Index
-from turnlog.sinks.base import OutgoingTurn, Refused
+from projections import Index, Place
 
-_CACHE_BYTES = 64 * 1024 * 1024
+_CACHE_BYTES = 16 * 1024 * 1024
 _AHEAD, _AHEAD_FULL = 2048, 64
 """So many events are read on for: all that is passed is kept, and will be wanted. Once there is no room for it, only
 as many as cost less than looking the place up."""
 
-Item = OutgoingTurn | Refused
-"""A turn that can be sent, or why it cannot: its line is damaged, or holds what this version does not understand."""
+
+class Content(Struct, frozen=True):
+    """A turn as the log has it: when it was recorded, its event, its place in its conversation, its line's length."""
+
+    recorded_at: datetime
+    event: TurnRecorded
+    place: Place
+    line_bytes: int
 
 
 class Contents:
@@ -24,39 +32,59 @@ class Contents:
         self._lookup = log.lookup()
         self._log = log
         self._index = index
+        self._indexed = 0
         self._kept: OrderedDict[int, bytes] = OrderedDict()  # lines: what they are decoded to takes much more
         self._kept_bytes = 0
         self._full = False
+        self._reader: Reader | None = None
         self._ahead: Iterator[Entry] = iter(())
-        self._position: int | None = None  # of `_ahead`; None when it has ended
+        self._position = 0  # of `_ahead`
 
-    def item(self, seq: int) -> Item:
-        """The turn recorded at `seq`."""
+    def content(self, seq: int) -> Content | None:
+        """The turn recorded at `seq`; None if its line is damaged, or holds what this version does not understand."""
         entry = self._entry(seq)
         event = entry.event if entry else None
         if entry is None or not isinstance(event, TurnRecorded):
-            unreadable = f"the turn at seq {seq} cannot be read from the log; `turnlog verify` tells more"
-            return Refused("rejected", unreadable, alone=True)
-        return OutgoingTurn(seq, entry.at, event, self._index.place(seq), len(entry.line))
+            return None
+        return Content(entry.at, event, self._place(seq), len(entry.line))
+
+    def refresh_index(self) -> None:
+        """Take what is new into the index, whose lock must be held."""
+        self._index.refresh()
+        self._indexed = self._index.last_seq
+
+    def _place(self, seq: int) -> Place:
+        if seq > self._indexed:
+            with self._index.locked():
+                self.refresh_index()
+        return self._index.place(seq)
 
     def _entry(self, seq: int) -> Entry | None:
         if seq in self._kept:
             return decode_line(self._kept[seq])
         ahead = _AHEAD_FULL if self._full else _AHEAD
-        if self._position is None or not self._position < seq <= self._position + ahead:
-            entry = self._lookup.get(seq)
-            if entry is not None:
-                self._keep(entry)
-            self._ahead, self._position = self._log.read(gt=seq), seq
-            return entry
-        for entry in self._ahead:
-            self._position = entry.seq
-            if entry.type == "TurnRecorded":
-                self._keep(entry)
-            if entry.seq >= seq:
-                return entry if entry.seq == seq else None
-        self._position = None
+        if self._reader is None or not self._position < seq <= self._position + ahead:
+            return self._jump(seq)
+        for _ in ("what was there", "what has come since"):
+            for entry in self._ahead:
+                self._position = entry.seq
+                if entry.type == "TurnRecorded":
+                    self._keep(entry)
+                if entry.seq >= seq:
+                    return entry if entry.seq == seq else None
+            self._ahead = self._reader.read()
         return None
+
+    def _jump(self, seq: int) -> Entry | None:
+        """Find an entry, and read on from there the next time."""
+        entry = self._lookup.get(seq)
+        if entry is not None:
+            self._keep(entry)
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = self._log.reader(gt=seq)
+        self._ahead, self._position = self._reader.read(), seq
+        return entry
 
     def _keep(self, entry: Entry) -> None:
         if entry.seq in self._kept:
@@ -71,3 +99,5 @@ class Contents:
     def close(self) -> None:
         """Let go of the log's files."""
         self._lookup.close()
+        if self._reader is not None:
+            self._reader.close()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from eventlog import Event, EventLog, RetryRequested, TurnRef, TurnSkipped
 from projections import Delivery, RetryPolicy
-from projections.delivery import DEAD, DELIVERED, PENDING, RETRYING, SKIPPED
+from projections.delivery_state import DEAD, DELIVERED, PENDING, RETRYING, SKIPPED
 from turnlog.sync.listing import Filter, TurnAtSink, list_turns
 
 RETRY_BY_NAME = (RETRYING, DEAD, SKIPPED, DELIVERED)

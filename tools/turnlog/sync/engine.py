@@ -1,235 +1,284 @@
-"""Delivering to one sink until there is nothing left that may be sent now."""
+"""The engine: follows the log and delivers to its sinks, until there is nothing left to do or it is told to stop.
+
+One thread reads, plans and writes; each sink's workers do what takes time. A round takes in what the log has got,
+writes down what came of requests, plans, writes the attempts, and sends once these are durable. Between rounds it
+sleeps until the log grows, a request ends, or something is due. All that it knows is in the log: it may die any time.
+"""
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import datetime
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
-from msgspec import Struct
-
-from eventlog import Event, EventLog, SinkPaused, SinkResumed, SyncAttempted, SyncFailed, SyncSucceeded
-from projections import DELIVERY, Checkpoints, Delivery, Index, Live, RetryPolicy, SinkState, Try, is_counted
+from eventlog import Event, EventLog, EventLogError, Problem, Waiter
+from projections import DELIVERY, Checkpoints, Delivery, Index, Live
 from turnlog.clock import Clock
 from turnlog.recorder import INDEX_NAME
-from turnlog.sinks.base import Delivered, Outcome, Sink
-from turnlog.sync.contents import Contents, Item
-from turnlog.sync.lease import worker_name
-from turnlog.sync.outcomes import DEATHS_MAX, Answered, after_doubt, pause_after, to_events
-from turnlog.sync.planner import Request, plan
-from turnlog.sync.sending import check, send, settle, size
+from turnlog.sinks.base import Sink
+from turnlog.sync.contents import Contents
+from turnlog.sync.counts import SyncCounts
+from turnlog.sync.delivery import SinkDelivery, Terms
+from turnlog.sync.planner import Request
+from turnlog.sync.workers import Finished
 
-OPERATOR = "operator"
-"""The kind of a pause that only the operator ends."""
+SWEEP_SECONDS = 300.0
+GRACE_SECONDS = 10.0
 
-_DIED = "the worker died before it knew the outcome"
+_LIVE_SECONDS, _LIVE_TURNS_MAX = 30.0, 1000
+"""What was recorded within so many seconds, and is among so many last turns, goes before the backlog."""
 
+_TROUBLE_SECONDS = 1.0
+"""How long to wait before a log that cannot be written or read is tried again."""
 
-class SyncCounts(Struct):
-    """What one run did, in turns; `pending` is what is still to be sent, whoever has to wait for what.
-
-    `failed` counts failures that a turn is blamed for and may try again after; an outage is none of them.
-    """
-
-    delivered: int = 0
-    failed: int = 0
-    dead: int = 0
-    pending: int = 0
-    reconciled: int = 0
+OnEvents = Callable[[Sequence[Event]], None]
 
 
-class SinkEngine:
-    """Delivers the turns that are owed to one sink. Hold its lease.
+class Engine:
+    """Delivers the turns that are owed to some sinks, each added with `add`. Hold their leases.
 
-    `log` must be one that syncs every append: an attempt is durable before its first byte is sent. `on_events` is
-    told every event that the engine appends, for progress and tests.
+    `log` must be one that syncs every append: an attempt is durable before its first byte is sent. `on_events` is told
+    every event that the engine appends, and `on_trouble` what keeps it from going on, for a person. `stop` may be
+    called from any thread, and from a signal's handler.
     """
 
     def __init__(
         self,
         log: EventLog,
-        name: str,
-        sink: Sink,
         *,
-        policy: RetryPolicy,
         clock: Clock,
-        on_events: Callable[[Sequence[Event]], None] = lambda _: None,
+        on_events: OnEvents = lambda _: None,
+        on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.counts = SyncCounts()
+        self.sinks: dict[str, SinkDelivery] = {}
         self._log = log
-        self._name = name
-        self._sink = sink
-        self._policy = policy
         self._clock = clock
         self._on_events = on_events
+        self._on_trouble = on_trouble
         self._index = Index(log, Path(log.directory) / INDEX_NAME)
         self._contents = Contents(log, self._index)
         self._live = Live(log, DELIVERY, checkpoints=Checkpoints(log))
-        self._flying: dict[Future[Sequence[Outcome]], tuple[int, Request]] = {}
+        self._waiter = Waiter(log.folder)
+        self._finished: SimpleQueue[Finished] = SimpleQueue()
+        self._unwritten: list[Event] = []
+        self._recent: deque[tuple[datetime, int]] = deque()
+        self._stopping = threading.Event()
 
-    def run_once(self, *, stop: threading.Event | None = None) -> SyncCounts:
-        """Probe a paused sink, then send until nothing is eligible or in flight; never wait for a later try.
-
-        `stop` ends it after what is in flight. Raises AppendFailed, LogUnavailable.
-        """
-        self.counts = SyncCounts()
-        self._flying.clear()  # of a run that was broken off: they are settled as those of a worker that died
-        self._catch_up()
-        if self._name in self._state.sinks and not self._sink_state.retired:
-            self._settle()
-            self._probe()
-            with ThreadPoolExecutor(self._sink.connections, f"sink-{self._name}") as workers:
-                while self._send(workers, stop) or self._flying:
-                    self._receive()
-            self.counts.pending = sum(self._sink_state.totals()[s] for s in ("pending", "attempting", "retrying"))
-        return self.counts
-
-    def enrolled_type(self) -> str:
-        """The type that the sink was enrolled with; empty if it is not enrolled."""
-        self._catch_up()
-        return self._sink_state.kind if self._name in self._state.sinks else ""
-
-    def close(self) -> None:
-        """Let go of files; the sink is the caller's."""
-        self._live.close()
-        self._contents.close()
-        self._index.close()
+    def add(self, name: str, sink: Sink, terms: Terms = Terms()) -> SinkDelivery:  # noqa: B008 - frozen
+        """Deliver to this sink too; it stays the caller's."""
+        delivery = SinkDelivery(
+            name,
+            sink,
+            terms,
+            state=lambda: self.state,
+            contents=self._contents,
+            clock=self._clock,
+            finished=self._note_finished,
+        )
+        self.sinks[name] = delivery
+        return delivery
 
     @property
-    def _state(self) -> Delivery:
+    def state(self) -> Delivery:
+        """The state as of the last event that was taken in."""
         state: Delivery = self._live.states[0]  # another one after a catch-up that was broken off
         return state
 
     @property
-    def _sink_state(self) -> SinkState:
-        return self._state.sinks[self._name]
+    def problems(self) -> list[Problem]:
+        """What was passed over in the log, because it is damaged."""
+        return self._live.problems
 
-    def _catch_up(self) -> None:
-        if self._live.catch_up():
-            with self._index.locked():
-                self._index.refresh()
+    def catch_up(self) -> Delivery:
+        """Take in what the log has got. Raises LogUnavailable, NewerFormat."""
+        self._live.catch_up()
+        return self.state
 
-    def _append(self, events: Sequence[Event]) -> range:
-        seqs = self._log.append_many(events)
-        self._catch_up()
-        self._on_events(events)
-        return seqs
+    def run_once(self) -> SyncCounts:
+        """Probe paused sinks, then send until nothing is eligible or in flight, and flush what was sent.
 
-    def _settle(self) -> None:
-        """Find out about the attempts that a worker left open when it died."""
-        answered = []
-        for attempt, ordinals in sorted(self._sink_state.open_attempts.items()):
-            request = tuple(sorted(ordinals))
-            deaths = [after_doubt(self._try(o).doubts, _DIED, doubts_max=DEATHS_MAX) for o in request]
-            answered.append(self._answered(attempt, request, settle(self._sink, self._load(request), deaths)))
-        self._write_down(answered)
+        Never waits for a later try; `stop` ends it after what is in flight. Returns the counts of all sinks.
+        Raises LogUnavailable.
+        """
+        self._begin_run()
+        while True:
+            begun = self._round()
+            if not begun and not self._is_under_way() and not self._flush_all():
+                return self._counts()
+            self._wait(None)
 
-    def _probe(self) -> None:
-        """Ask a paused sink whether it takes turns again."""
-        pause = self._sink_state.pause
-        if pause is None or pause.kind == OPERATOR or pause.until is not None:
-            return
-        refused = check(self._sink)
-        if refused is None:
-            self._append([SinkResumed(sink=self._name, reason="the check succeeded")])
-        elif refused.kind != pause.kind:
-            self._append([SinkPaused(sink=self._name, kind=refused.kind, reason=refused.error)])
+    def follow(self, *, sweep_seconds: float = SWEEP_SECONDS, grace_seconds: float = GRACE_SECONDS) -> SyncCounts:
+        """Deliver in real time until `stop`; then wait for what is in flight, and write down what did not end.
 
-    def _send(self, workers: ThreadPoolExecutor, stop: threading.Event | None) -> bool:
-        """Begin the requests that may begin now; whether there were any."""
-        slots = self._sink.connections - len(self._flying)
-        if slots <= 0 or (stop is not None and stop.is_set()):
-            return False
-        attempts = self._attempt(slots)
-        for attempt, request in attempts:
-            items = self._load(request)
-            doubtful = {self._state.turns.seqs[o] for o in request if self._try(o).doubtful}
-            self._flying[workers.submit(send, self._sink, items, doubtful)] = (attempt, request)
-        return bool(attempts)
+        At least every `sweep_seconds` everything is looked at again, whatever was missed, and sinks that refused their
+        credentials are asked anew. A log that cannot be written is waited for. Raises LogUnavailable, NewerFormat at
+        the start.
+        """
+        self._begin_run()
+        swept = self._clock.now()
+        while not self._stopping.is_set():
+            now = self._clock.now()
+            if (now - swept).total_seconds() >= sweep_seconds or now < swept:
+                swept = now
+                for sink in self.sinks.values():
+                    sink.ask_again()
+            try:
+                self._round()
+                self._wait(sweep_seconds)
+            except EventLogError as error:
+                self._on_trouble(f"{error}; trying again")
+                self._waiter.wait(_TROUBLE_SECONDS)
+                for sink in self._owed():
+                    self._unwritten += sink.give_up_unsent()
+        self._drain(grace_seconds)
+        return self._counts()
 
-    def _attempt(self, slots: int) -> list[tuple[int, Request]]:
-        """Plan some requests and write the attempts down, durably; their seqs and turns.
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._stopping.set()
+        self._waiter.wake()
+
+    def close(self) -> None:
+        """Let go of threads and files; sinks are the caller's."""
+        for sink in self.sinks.values():
+            sink.close()
+        self._live.close()
+        self._contents.close()
+        self._index.close()
+        self._waiter.close()
+
+    # A round.
+
+    def _begin_run(self) -> None:
+        while not self._finished.empty():  # of a run that was broken off
+            self._finished.get()
+        self._unwritten.clear()
+        self.catch_up()
+        self._recent = deque([(self._clock.now(), len(self.state.turns))])
+        for sink in self.sinks.values():
+            sink.begin_run()
+
+    def _round(self) -> bool:
+        """Write down what has ended and begin what may begin; whether anything was begun."""
+        self._collect()
+        written = self._unwritten
+        if written:
+            self._log.append_many(written, sync=False)
+            self._unwritten = []
+        self.catch_up()
+        if written:
+            for sink in self._owed():
+                sink.note_written(written)
+            self._on_events(written)
+        before = self._jobs_begun()
+        attempted = [] if self._stopping.is_set() else self._begin()
+        if written or attempted:
+            self._log.sync()
+        for sink, attempts, requests in attempted:
+            sink.begin(attempts, requests)
+        return bool(attempted) or self._jobs_begun() != before
+
+    def _begin(self) -> list[tuple[SinkDelivery, range, list[Request]]]:
+        """Plan for all sinks and write the attempts down; they are not durable yet.
 
         No turn is recorded between the two, so no request holds a turn whose revision is there already. What an
-        operator's decision took away in between is left out.
+        operator's decision took away in between is left out later.
         """
-        requests = self._plan(slots)
-        if not requests:
+        now = self._clock.now()
+        for sink in self._owed():
+            sink.begin_upkeep(now)
+        plans = self._plan(now)
+        if not plans:
             return []
         with self._index.locked():
             if self._live.catch_up():
-                self._index.refresh()
-                requests = self._plan(slots)
-            events = [
-                SyncAttempted(sink=self._name, turns=self._seqs(request), worker=worker_name()) for request in requests
-            ]
-            attempts = self._log.append_many(events, sync=False)
-        self._log.sync()
-        self._catch_up()
-        self._on_events(events)
-        begun = [
-            (attempt, tuple(ordinal for ordinal in request if self._try(ordinal).attempt == attempt))
-            for attempt, request in zip(attempts, requests, strict=True)
-        ]
-        return [(attempt, request) for attempt, request in begun if request]
+                self._contents.refresh_index()
+                plans = self._plan(now)
+            attempts = [event for sink, requests in plans for event in sink.to_attempts(requests)]
+            seqs = self._log.append_many(attempts, sync=False) if attempts else range(0)
+        self.catch_up()
+        begun, first = [], seqs.start
+        for sink, requests in plans:
+            begun.append((sink, range(first, first + len(requests)), requests))
+            first += len(requests)
+        self._on_events(attempts)
+        return begun
 
-    def _plan(self, slots: int) -> list[Request]:
-        return plan(
-            self._state,
-            self._sink_state,
-            now=self._clock.now(),
-            policy=self._policy,
-            limits=self._sink.limits,
-            slots=slots,
-            size_of=lambda ordinal: size(self._sink, self._item(ordinal)),
-        )
+    def _plan(self, now: datetime) -> list[tuple[SinkDelivery, list[Request]]]:
+        live_from = self._live_from(now)
+        plans = ((sink, sink.plan(now, live_from)) for sink in self._owed())
+        return [(sink, requests) for sink, requests in plans if requests]
 
-    def _receive(self) -> None:
-        """Wait for a request to end, and write down all that have."""
-        done = wait(self._flying, return_when=FIRST_COMPLETED).done
-        answered = []
-        for future in done:
-            attempt, request = self._flying.pop(future)
-            outcomes = [self._judge(outcome, o) for outcome, o in zip(future.result(), request, strict=True)]
-            answered.append(self._answered(attempt, request, outcomes))
-        self._write_down(answered)
+    def _owed(self) -> list[SinkDelivery]:
+        return [sink for sink in self.sinks.values() if sink.is_owed]
 
-    def _judge(self, outcome: Outcome, ordinal: int) -> Outcome:
-        """What an outcome means; doubt that repeats counts."""
-        if isinstance(outcome, Delivered) or outcome.kind != "in_doubt":
-            return outcome
-        return after_doubt(self._try(ordinal).doubts, outcome.error, doubts_max=1)
+    def _live_from(self, now: datetime) -> int:
+        """The first turn that goes before the backlog: none that was there when the run began."""
+        recent, count = self._recent, len(self.state.turns)
+        while len(recent) > 1 and (now - recent[1][0]).total_seconds() >= _LIVE_SECONDS:
+            recent.popleft()
+        if (now - recent[-1][0]).total_seconds() >= 1:
+            recent.append((now, count))
+        return max(recent[0][1], count - _LIVE_TURNS_MAX)
 
-    def _answered(self, attempt: int, request: Request, outcomes: Sequence[Outcome]) -> Answered:
-        return Answered(attempt, request, self._seqs(request), tuple(outcomes))
+    # What goes on beside.
 
-    def _write_down(self, answered: Sequence[Answered]) -> None:
-        """Append what came of some requests, in one write, and count it."""
-        events = [event for request in answered for event in to_events(request, self._sink_state, self._policy)]
-        outcomes = [outcome for request in answered for outcome in request.outcomes]
-        pause = pause_after(outcomes, self._sink_state, self._clock.now())
-        if events:
-            self._append([*events, pause] if pause else events)
-        for event in events:
-            self._count(event)
+    def _note_finished(self, finished: Finished) -> None:
+        """In a worker's thread: a job is over."""
+        self._finished.put(finished)
+        self._waiter.wake()
 
-    def _count(self, event: Event) -> None:
-        if isinstance(event, SyncSucceeded):
-            self.counts.delivered += len(event.turns)
-            self.counts.reconciled += len(event.turns) if event.reconciled else 0
-        elif isinstance(event, SyncFailed) and event.final:
-            self.counts.dead += len(event.turns)
-        elif isinstance(event, SyncFailed) and is_counted(event):
-            self.counts.failed += len(event.turns)
+    def _collect(self) -> None:
+        """Turn the results of finished jobs into events. Raises what a job raised, which is a bug or an interrupt."""
+        while True:
+            try:
+                finished = self._finished.get_nowait()
+            except Empty:
+                return
+            self._unwritten += finished.then(finished)
 
-    def _try(self, ordinal: int) -> Try:
-        """What happened to a turn so far; nothing, if an operator took it away meanwhile."""
-        return self._sink_state.tries.get(ordinal, Try())
+    def _jobs_begun(self) -> int:
+        return sum(sink.under_way for sink in self.sinks.values())
 
-    def _item(self, ordinal: int) -> Item:
-        return self._contents.item(self._state.turns.seqs[ordinal])
+    def _is_under_way(self) -> bool:
+        return bool(self._unwritten) or not self._finished.empty() or self._jobs_begun() > 0
 
-    def _load(self, request: Request) -> list[Item]:
-        return [self._item(ordinal) for ordinal in request]
+    def _flush_all(self) -> bool:
+        flushing = [sink.flush_all() for sink in self._owed()] if not self._stopping.is_set() else []
+        return any(flushing)
 
-    def _seqs(self, request: Request) -> tuple[int, ...]:
-        return tuple(self._state.turns.seqs[ordinal] for ordinal in request)
+    def _wait(self, seconds_max: float | None) -> None:
+        """Until the log grows, a job ends, something is due, or for so long; None: for a job."""
+        if not self._finished.empty():
+            return
+        now = self._clock.now()
+        if seconds_max is None:
+            self._waiter.wait(60.0)
+            return
+        dues = [due for sink in self.sinks.values() if (due := sink.wake_at(now)) is not None]
+        seconds = min([seconds_max, *((due - now).total_seconds() for due in dues)])
+        if self._is_under_way():
+            self._waiter.wait(max(0.0, seconds))
+        else:
+            self._clock.wait(self._waiter.wait, max(0.0, seconds))
+
+    def _drain(self, grace_seconds: float) -> None:
+        """Wait for what is in flight, and write down what did not end in time."""
+        deadline = time.monotonic() + grace_seconds
+        while self._is_under_way() and (left := deadline - time.monotonic()) > 0:
+            self._round()
+            if self._is_under_way() and self._finished.empty():
+                self._waiter.wait(left)
+        for sink in self.sinks.values():
+            self._unwritten += sink.abandon()
+        self._round()
+
+    def _counts(self) -> SyncCounts:
+        total = SyncCounts()
+        for sink in self.sinks.values():
+            totals = sink.state.totals() if sink.is_owed else {}
+            sink.counts.pending = sum(totals.get(name, 0) for name in ("pending", "attempting", "retrying"))
+            total.add(sink.counts)
+        return total

@@ -25,32 +25,40 @@ DEATHS_MAX = 2
 
 
 class Answered(Struct, frozen=True):
-    """A request that is over: its attempt, and for each turn its ordinal, its seq and what came of it."""
+    """A request that is over: its attempt, and for each turn its ordinal, its seq and what came of it.
+
+    `held` are the ordinals of the turns in doubt about which the operator is to decide, `redacted` counts what was
+    taken out of the request by kind.
+    """
 
     attempt: int
     ordinals: tuple[int, ...]
     seqs: tuple[int, ...]
     outcomes: tuple[Outcome, ...]
+    held: frozenset[int] = frozenset()
+    redacted: dict[str, int] = {}
 
 
 def to_events(answered: Answered, sink: SinkState, policy: RetryPolicy) -> list[Event]:
     """The events that say what came of a request, decisions included; turns that share a verdict share an event."""
-    delivered: dict[bool, dict[int, Any]] = {}
+    delivered: dict[bool, dict[int, Delivered]] = {}
     failed: dict[_Verdict, list[int]] = {}
     for ordinal, seq, outcome in zip(answered.ordinals, answered.seqs, answered.outcomes, strict=True):
         if isinstance(outcome, Delivered):
-            delivered.setdefault(outcome.reconciled, {})[seq] = outcome.receipt
+            delivered.setdefault(outcome.reconciled, {})[seq] = outcome
         else:
             failed.setdefault(_verdict(outcome, ordinal, answered, sink, policy), []).append(seq)
     successes = [
         SyncSucceeded(
             attempt=answered.attempt,
             sink=sink.name,
-            turns=tuple(receipts),
-            receipt=_receipt(receipts),
+            turns=tuple(turns),
+            receipt=_receipt({seq: outcome.receipt for seq, outcome in turns.items()}),
             reconciled=reconciled,
+            buffered=sum(outcome.buffered for outcome in turns.values()),
+            redacted=answered.redacted,
         )
-        for reconciled, receipts in delivered.items()
+        for reconciled, turns in delivered.items()
     ]
     failures = [
         SyncFailed(attempt=answered.attempt, sink=sink.name, turns=tuple(seqs), **msgspec.structs.asdict(verdict))
@@ -68,6 +76,7 @@ class _Verdict(Struct, frozen=True):
     retry_after: float | None
     final: bool
     turns_max: int
+    hold: bool
 
 
 def _verdict(outcome: Refused, ordinal: int, answered: Answered, sink: SinkState, policy: RetryPolicy) -> _Verdict:
@@ -81,7 +90,8 @@ def _verdict(outcome: Refused, ordinal: int, answered: Answered, sink: SinkState
     )
     # Throttling is waited for by the sink's pause; a turn that had to wait too would hold up its lane afterwards.
     retry_after = None if outcome.kind in SINK_KINDS else outcome.retry_after
-    return _Verdict(outcome.kind, outcome.error, outcome.status, retry_after, decision.final, decision.turns_max)
+    hold = outcome.kind == "in_doubt" and ordinal in answered.held
+    return _Verdict(outcome.kind, outcome.error, outcome.status, retry_after, decision.final, decision.turns_max, hold)
 
 
 def _receipt(delivered: dict[int, Any]) -> Any:
@@ -92,7 +102,7 @@ def _receipt(delivered: dict[int, Any]) -> Any:
     return {str(seq): receipt for seq, receipt in delivered.items()}
 
 
-def pause_after(outcomes: Sequence[Outcome], sink: SinkState, now: datetime) -> SinkPaused | None:
+def pause_after(outcomes: Sequence[object], sink: SinkState, now: datetime) -> SinkPaused | None:
     """The pause that some outcomes call for, unless the sink is paused for that already."""
     refusal = next((o for o in outcomes if isinstance(o, Refused) and o.kind in SINK_KINDS), None)
     if refusal is None or (sink.pause is not None and sink.pause.until is None):
@@ -101,6 +111,8 @@ def pause_after(outcomes: Sequence[Outcome], sink: SinkState, now: datetime) -> 
     if refusal.kind == "throttled":
         wait = THROTTLED_SECONDS if refusal.retry_after is None else refusal.retry_after
         until = now + timedelta(seconds=min(max(wait, THROTTLED_SECONDS_MIN), THROTTLED_SECONDS_MAX))
+        if sink.pause is not None and sink.pause.until is not None and sink.pause.until >= until:
+            return None
     return SinkPaused(sink=sink.name, kind=refusal.kind, reason=refusal.error, until=until)
 
 

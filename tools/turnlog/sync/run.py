@@ -1,32 +1,31 @@
-"""One run over all sinks: each under its lease, side by side."""
+"""Runs over the sinks of a configuration: each under its lease, side by side in one engine."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from msgspec import Struct, field
 
-from eventlog import Event, EventLog, Problem, SinkEnrolled
+from eventlog import EventLog, SinkEnrolled
 from eventlog.codec import decode_line, encode_line
 from projections import DELIVERY, Delivery, Index, SinkState, replay
-from projections.delivery import DEAD, OPEN
+from projections.delivery_state import DEAD, OPEN
 from turnlog.clock import Clock, SystemClock
 from turnlog.config import Config, SinkConfig
 from turnlog.convert import nearest
 from turnlog.errors import ConfigError, TurnlogError, WrongUsage
 from turnlog.recorder import Recorder
-from turnlog.sinks.base import Sink
 from turnlog.sinks.registry import open_sink
 from turnlog.sync.contents import Contents
-from turnlog.sync.engine import SinkEngine, SyncCounts
+from turnlog.sync.counts import Latencies, SyncCounts
+from turnlog.sync.delivery import SinkDelivery, Terms
+from turnlog.sync.engine import Engine, OnEvents
 from turnlog.sync.enrolment import enrol_sinks
 from turnlog.sync.lease import lease
-from turnlog.sync.planner import plan
-from turnlog.sync.sending import size
 
-OnEvents = Callable[[Sequence[Event]], None]
+Say = Callable[[str], None]
+"""Tells a person something, in a sentence."""
 
 
 class SyncResult(Struct):
@@ -35,6 +34,12 @@ class SyncResult(Struct):
     counts: SyncCounts = field(default_factory=SyncCounts)
     problems: list[str] = field(default_factory=list)
     exit_code: int = 0
+    latencies: Latencies = field(default_factory=Latencies)
+
+    def note(self, problem: TurnlogError | str, exit_code: int = 1) -> None:
+        """Something that needs attention."""
+        self.problems.append(str(problem))
+        self.exit_code = max(self.exit_code, problem.exit_code if isinstance(problem, TurnlogError) else exit_code)
 
 
 class PlannedRequest(Struct, frozen=True):
@@ -44,52 +49,103 @@ class PlannedRequest(Struct, frozen=True):
     turns: tuple[int, ...]
 
 
+class Hooks(Struct, frozen=True):
+    """Whom to tell of a run: `events` every event that is appended, `trouble` what it waits for, `engine` its engine.
+
+    `wait_for_lease` is set when it is no longer to wait for a sink that another process delivers to; None: do not wait.
+    """
+
+    events: OnEvents = lambda _: None
+    trouble: Say = lambda _: None
+    engine: Callable[[Engine], None] = lambda _: None
+    wait_for_lease: threading.Event | None = None
+
+
 def sync_once(
     directory: Path,
     config: Config,
     names: Sequence[str] = (),
     *,
     clock: Clock | None = None,
-    stop: threading.Event | None = None,
-    on_events: OnEvents = lambda _: None,
+    hooks: Hooks = Hooks(),  # noqa: B008 - frozen
 ) -> SyncResult:
     """Enrol new sinks, then deliver to the configured ones (or those named) until nothing may be sent now.
 
     What is wrong with one sink (its lease is taken, its configuration is broken) is told in the result and keeps no
     other from its turns. Raises WrongUsage for an unknown name, AppendFailed, LogUnavailable.
     """
-    chosen = _choose(config, names)
-    result = SyncResult()
-    with Recorder(directory) as recorder:  # it syncs every append, whatever the configuration says of recording
-        enrol_sinks(recorder, config.sinks)
-
-        def work(sink: SinkConfig) -> SyncCounts | TurnlogError:
-            try:
-                return _sync_sink(recorder.log, config, sink, clock or SystemClock(), stop, on_events)
-            except TurnlogError as error:
-                return error
-
-        with ThreadPoolExecutor(max(1, len(chosen))) as workers:
-            outcomes = dict(zip((sink.name for sink in chosen), workers.map(work, chosen), strict=True))
-        for outcome in outcomes.values():
-            _add(result, outcome)
-        _note_what_is_left(result, recorder.log, config, outcomes, names)
+    with open_engine(directory, config, names, clock=clock, hooks=hooks) as (engine, result):
+        result.counts = engine.run_once()
+        _conclude(result, engine, config, names)
     return result
 
 
-def _sync_sink(
-    log: EventLog,
+def sync_follow(
+    directory: Path,
     config: Config,
-    sink: SinkConfig,
-    clock: Clock,
-    stop: threading.Event | None,
-    on_events: OnEvents,
-) -> SyncCounts:
-    with lease(log.directory, sink.name), closing(open_sink(config, sink)) as opened:
-        engine = SinkEngine(log, sink.name, opened, policy=config.sync.policy(), clock=clock, on_events=on_events)
-        with closing(engine):
-            _check_type(sink, engine.enrolled_type())
-            return engine.run_once(stop=stop)
+    names: Sequence[str] = (),
+    *,
+    clock: Clock | None = None,
+    hooks: Hooks = Hooks(),  # noqa: B008 - frozen
+) -> SyncResult:
+    """The same, and go on in real time until the engine is stopped; ends at once if there is no sink to deliver to."""
+    with open_engine(directory, config, names, clock=clock, hooks=hooks) as (engine, result):
+        for problem in result.problems:
+            hooks.trouble(problem)
+        result.problems.clear()
+        if engine.sinks:
+            sync = config.sync
+            result.counts = engine.follow(sweep_seconds=sync.interval_seconds, grace_seconds=sync.grace_seconds)
+        _conclude(result, engine, config, names)
+    return result
+
+
+@contextmanager
+def open_engine(
+    directory: Path,
+    config: Config,
+    names: Sequence[str] = (),
+    *,
+    clock: Clock | None = None,
+    hooks: Hooks = Hooks(),  # noqa: B008 - frozen
+) -> Iterator[tuple[Engine, SyncResult]]:
+    """An engine with the configured sinks (or those named), and a result that tells which could not be had."""
+    chosen, result = _choose(config, names), SyncResult()
+    with Recorder(directory) as recorder, ExitStack() as held:  # it syncs every append, whatever is said of recording
+        enrol_sinks(recorder, config.sinks)
+        log, clock = recorder.log, clock or SystemClock()
+        engine = Engine(log, clock=clock, on_events=hooks.events, on_trouble=hooks.trouble)
+        hooks.engine(engine)
+        engine.catch_up()
+        for sink in chosen:
+            try:
+                _add_sink(engine, config, sink, held, log.directory, hooks)
+            except TurnlogError as error:
+                result.note(error)
+        held.callback(engine.close)
+        yield engine, result
+
+
+def _add_sink(
+    engine: Engine, config: Config, sink: SinkConfig, held: ExitStack, directory: Path, hooks: Hooks
+) -> SinkDelivery:
+    known = engine.state.sinks.get(sink.name)
+    _check_type(sink, known.kind if known else "")
+    with ExitStack() as own:
+        own.enter_context(lease(directory, sink.name, wait=hooks.wait_for_lease, say=hooks.trouble))
+        opened = own.enter_context(closing(open_sink(config, sink)))
+        delivery = engine.add(sink.name, opened, _terms(config, sink))
+        held.push(own.pop_all())
+    return delivery
+
+
+def _terms(config: Config, sink: SinkConfig) -> Terms:
+    return Terms(
+        retries=config.sync.policy(),
+        probes=config.sync.probing(),
+        on_doubt=sink.on_doubt,
+        reopen=lambda: open_sink(config, sink),
+    )
 
 
 def _check_type(sink: SinkConfig, enrolled: str) -> None:
@@ -110,23 +166,15 @@ def plan_all(directory: Path, config: Config, names: Sequence[str] = ()) -> list
     index = Index(log, None)
     index.refresh()
     contents = Contents(log, index)
+    clock = SystemClock()
     requests = []
     for chosen in sinks:
-        known = state.sinks[chosen.name]
         with closing(open_sink(config, chosen)) as sink:
-
-            def size_of(ordinal: int, sink: Sink = sink) -> int:
-                return size(sink, contents.item(state.turns.seqs[ordinal]))
-
-            planned = plan(
-                state,
-                known,
-                now=SystemClock().now(),
-                policy=config.sync.policy(),
-                limits=sink.limits,
-                slots=sink.connections,
-                size_of=size_of,
+            terms = _terms(config, chosen)
+            delivery = SinkDelivery(
+                chosen.name, sink, terms, state=lambda: state, contents=contents, clock=clock, finished=lambda _: None
             )
+            planned = delivery.plan(clock.now(), len(state.turns))
         requests += [PlannedRequest(chosen.name, tuple(state.turns.seqs[o] for o in turns)) for turns in planned]
     return requests
 
@@ -150,49 +198,34 @@ def _choose(config: Config, names: Sequence[str]) -> list[SinkConfig]:
     return [sink for sink in config.sinks if not names or sink.name in names]
 
 
-def _add(result: SyncResult, outcome: SyncCounts | TurnlogError) -> None:
-    if isinstance(outcome, TurnlogError):
-        result.problems.append(str(outcome))
-        result.exit_code = max(result.exit_code, outcome.exit_code)
-        return
-    for name in SyncCounts.__struct_fields__:
-        setattr(result.counts, name, getattr(result.counts, name) + getattr(outcome, name))
-
-
-def _note_what_is_left(
-    result: SyncResult,
-    log: EventLog,
-    config: Config,
-    outcomes: Mapping[str, SyncCounts | TurnlogError],
-    names: Sequence[str],
-) -> None:
+def _conclude(result: SyncResult, engine: Engine, config: Config, names: Sequence[str]) -> None:
     """Count what is left at every sink (or those named), say why, and end 1 if it is; also what is dead."""
-    damage: list[Problem] = []
-    (state,) = replay(log, DELIVERY, problems=damage)
-    if damage:
-        result.problems.append(f"{len(damage)} damaged places in the log were passed over; see `turnlog verify`")
-        result.exit_code = max(result.exit_code, 1)
+    state = engine.catch_up()
+    if engine.problems:
+        result.note(f"{len(engine.problems)} damaged places in the log were passed over; see `turnlog verify`")
     result.counts.pending = 0
+    for delivery in engine.sinks.values():
+        result.latencies.add(delivery.latencies)
     for sink in state.sinks.values():
         if sink.retired or (names and sink.name not in names):
             continue
         left, dead = sum(sink.counts[code] for code in OPEN), sink.counts[DEAD]
         result.counts.pending += left
-        result.problems += _reasons(sink, left, dead, outcomes.get(sink.name))
+        result.problems += _reasons(sink, left, dead, config, engine)
         if left or dead:
             result.exit_code = max(result.exit_code, 1)
     if not config.sinks and not result.problems:
         result.problems.append("no sink is configured, so nothing was delivered; see README.md, Configuration")
 
 
-def _reasons(sink: SinkState, left: int, dead: int, outcome: SyncCounts | TurnlogError | None) -> Iterator[str]:
+def _reasons(sink: SinkState, left: int, dead: int, config: Config, engine: Engine) -> Iterator[str]:
     """Why turns are not at a sink, where the run did not say so already."""
-    if outcome is None and left:
+    if left and sink.name not in [configured.name for configured in config.sinks]:
         yield (
             f"turns that wait for the sink {sink.name!r}, which is not configured: {left}; configure it again, or give "
             f"it up with `turnlog sinks retire {sink.name}`"
         )
-    if sink.pause is not None and isinstance(outcome, SyncCounts):
+    if sink.pause is not None and sink.name in engine.sinks:
         yield f"the sink {sink.name!r} is paused ({sink.pause.kind}): {sink.pause.reason}"
     if dead:
         yield f"turns that are dead at {sink.name!r}: {dead}; see `turnlog pending --state dead`"

@@ -10,10 +10,25 @@ from typing import Any
 import msgspec
 
 from eventlog import FAILURE_KINDS
-from turnlog.sinks.base import Delivered, FindingSink, Outcome, OutgoingTurn, Refused, Sink, Unknown
-from turnlog.sync.contents import Item
+from turnlog.sinks.base import (
+    Delivered,
+    FindingSink,
+    Flushed,
+    FlushingSink,
+    Outcome,
+    OutgoingTurn,
+    Refused,
+    Sink,
+    Unknown,
+)
 from turnlog.sync.outcomes import SINK_KINDS
 from turnlog.text import clean
+
+Item = OutgoingTurn | Refused
+"""A turn that can be sent, or why it cannot: its line is damaged, or holds what this version does not understand."""
+
+MISSING = "missing"
+"""What the outcome of a turn in doubt is called that the sink certainly does not have; for the engine, not the log."""
 
 
 def send(sink: Sink, items: Sequence[Item], doubtful: Collection[int]) -> list[Outcome]:
@@ -25,24 +40,40 @@ def send(sink: Sink, items: Sequence[Item], doubtful: Collection[int]) -> list[O
     """
     decided: dict[int, Outcome] = {i: item for i, item in enumerate(items) if isinstance(item, Refused)}
     turns = {i: item for i, item in enumerate(items) if isinstance(item, OutgoingTurn)}
-    if not sink.idempotent:
+    if doubtful and not sink.idempotent:
         decided |= _ask_first(sink, turns, doubtful)
     rest = {i: turn for i, turn in turns.items() if i not in decided}
     if rest:
         decided |= zip(rest, _deliver(sink, list(rest.values())), strict=True)
-    decided |= _found(sink, {i: turn for i, turn in rest.items() if _is_in_doubt(decided[i])})
-    again = [i for i, turn in rest.items() if _is_in_doubt(decided[i]) and turn.seq in doubtful]
-    if again and (refused := check(sink)):
-        decided |= dict.fromkeys(again, refused)
+    in_doubt = {i: turn for i, turn in rest.items() if _is_in_doubt(decided[i])}
+    if in_doubt:
+        _find_out(sink, in_doubt, decided)
+        again = [i for i, turn in in_doubt.items() if isinstance(decided[i], Refused) and turn.seq in doubtful]
+        if again and (refused := check(sink)):
+            decided |= dict.fromkeys(again, refused)
     return [decided[i] for i in range(len(items))]
 
 
-def settle(sink: Sink, items: Sequence[Item], otherwise: Sequence[Outcome]) -> list[Outcome]:
-    """The outcomes of a request whose worker died: what the sink has, and `otherwise` for what it has not."""
+def settle(sink: Sink, items: Sequence[Item], error: str) -> list[Outcome]:
+    """The outcomes of a request whose worker died: what the sink has, what it has not, and doubt about the rest."""
     turns = {i: item for i, item in enumerate(items) if isinstance(item, OutgoingTurn)}
     decided: dict[int, Outcome] = {i: item for i, item in enumerate(items) if isinstance(item, Refused)}
-    decided |= _found(sink, turns)
-    return [decided.get(i, outcome) for i, outcome in enumerate(otherwise)]
+    decided |= {i: Refused("in_doubt", error) for i in turns}
+    _find_out(sink, turns, decided)
+    return [decided[i] for i in range(len(items))]
+
+
+def flush(sink: FlushingSink, user: str, *, quiet: bool) -> Flushed | Refused:
+    """Flush a user's buffer."""
+    try:
+        outcome = sink.flush(user, quiet=quiet)
+    except Exception as error:  # noqa: BLE001 - see the module
+        return Refused("failed", f"the sink broke: {type(error).__name__}")
+    if isinstance(outcome, Refused):
+        return _sound_refusal(outcome)
+    if not isinstance(outcome, Flushed):
+        return Refused("failed", f"the sink broke: a {type(outcome).__name__} is no outcome of a flush")
+    return outcome
 
 
 def check(sink: Sink) -> Refused | None:
@@ -83,8 +114,14 @@ def _is_in_doubt(outcome: Outcome) -> bool:
     return isinstance(outcome, Refused) and outcome.kind == "in_doubt"
 
 
-def _found(sink: Sink, turns: Mapping[int, OutgoingTurn]) -> dict[int, Outcome]:
-    return _delivered(_ask(sink, turns))
+def _find_out(sink: Sink, turns: Mapping[int, OutgoingTurn], decided: dict[int, Outcome]) -> None:
+    """Replace doubt by what the sink says when it is asked."""
+    answers = _ask(sink, turns)
+    decided |= _delivered(answers)
+    for i, answer in answers.items():
+        doubt = decided[i]
+        if answer is None and isinstance(doubt, Refused):
+            decided[i] = msgspec.structs.replace(doubt, kind=MISSING)
 
 
 def _delivered(answers: Mapping[int, Delivered | Unknown | None]) -> dict[int, Outcome]:
@@ -133,7 +170,8 @@ def _sound_delivery(outcome: Delivered) -> Delivered:
         receipt: Any = msgspec.json.decode(msgspec.json.encode(clean(outcome.receipt)[0]))
     except (TypeError, ValueError, RecursionError):  # the turn is delivered all the same
         receipt = None
-    return Delivered(receipt)
+    buffered = outcome.buffered if isinstance(outcome.buffered, int) else 0
+    return Delivered(receipt, buffered=max(0, buffered))
 
 
 def _sound_refusal(outcome: Refused) -> Refused:

@@ -1,6 +1,7 @@
 """A clock that stands still until it is told otherwise."""
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
@@ -29,6 +30,11 @@ class FakeClock:
             raise ValueError("sleep length must be non-negative")
         self.slept.append(seconds)
         self.advance(seconds)
+
+    def wait(self, wait: Callable[[float], None], seconds: float) -> None:
+        """Let time pass at once, for nothing else is under way."""
+        wait(0.0)
+        self.sleep(seconds)
 
     def advance(self, seconds: float) -> None:
         """Go on by so many seconds; back by less than nothing, as a clock that is set right does."""

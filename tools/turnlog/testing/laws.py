@@ -36,7 +36,7 @@ from projections import (
     eligible,
     fold_all,
 )
-from projections.delivery import ATTEMPTING, DEAD, DELIVERED, NOT_OWED, OPEN, SKIPPED
+from projections.delivery_state import ATTEMPTING, DEAD, DELIVERED, NOT_OWED, OPEN, SKIPPED
 from projections.policy import FACTOR
 from turnlog.testing.strategies import make_entry
 

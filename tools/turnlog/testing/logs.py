@@ -22,6 +22,7 @@ from eventlog import (
     RetryRequested,
     SegmentOpened,
     SinkEnrolled,
+    SinkFlushed,
     SinkPaused,
     SinkResumed,
     SinkRetired,
@@ -36,7 +37,7 @@ from eventlog import (
 from eventlog.codec import Encoded, decode_line, encode_event, frame
 from eventlog.segments import without_blanks
 from projections import DELIVERY, Delivery, RetryDecision, RetryPolicy, SinkState, Try, decide, eligible, is_open
-from projections.delivery import ATTEMPTING, DEAD, DELIVERED, PENDING, RETRYING, SKIPPED, UNDELIVERED
+from projections.delivery_state import ATTEMPTING, DEAD, DELIVERED, PENDING, RETRYING, SKIPPED, UNDELIVERED
 from turnlog.testing.clock import START
 from turnlog.testing.strategies import (
     CONVERSATIONS,
@@ -189,15 +190,26 @@ def _tell(story: _Story, sink: SinkState, attempt: int, told: dict[tuple[str, Re
         seqs = tuple(turns)
         if kind == "delivered":
             reconciled = story.draw(st.booleans())
-            story.write(SyncSucceeded(attempt=attempt, sink=sink.name, turns=seqs, reconciled=reconciled))
+            buffered = story.one_of([0, 7])
+            story.write(
+                SyncSucceeded(attempt=attempt, sink=sink.name, turns=seqs, reconciled=reconciled, buffered=buffered)
+            )
         elif kind != "silence":
             fields = msgspec.structs.asdict(decision)
             wait = story.one_of([None, 3.0]) if kind == "failed" else None
+            fields["hold"] = kind == "in_doubt" and story.draw(st.booleans())
             story.write(SyncFailed(attempt=attempt, sink=sink.name, turns=seqs, kind=kind, retry_after=wait, **fields))
     refused = next((kind for kind, _ in told if kind in _SINK_KINDS), None)
     if refused and (sink.pause is None or sink.pause.until is not None):
         until = story.now + timedelta(seconds=story.draw(st.integers(1, 60))) if refused == "throttled" else None
         story.write(SinkPaused(sink=sink.name, kind=refused, until=until))
+
+
+def _flush(story: _Story) -> None:
+    buffers = [(sink.name, user, it) for sink in story.state.sinks.values() for user, it in sink.buffers.items()]
+    chosen = story.one_of(buffers)
+    if chosen is not None:
+        story.write(SinkFlushed(sink=chosen[0], user=chosen[1], up_to=chosen[2].up_to))
 
 
 def _resume(story: _Story) -> None:
@@ -244,7 +256,7 @@ _STEPS = [
     *[_attempt] * 12,
     *[_answer] * 12,
     *[_wait, _revise, _resume] * 4,
-    *[_decide] * 3,
+    *[_decide, _flush] * 3,
     *[_enrol, _pause, _retire, _note],
 ]
 

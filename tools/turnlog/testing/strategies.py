@@ -151,7 +151,15 @@ def outcomes(*, sinks: Strategy[str], seqs: Strategy[int]) -> Strategy[SyncSucce
     turns_of = {"sink": sinks, "turns": _tuples(seqs)}
     waits = _maybe(st.floats(0, 1e6) | st.floats(allow_nan=False, allow_infinity=False))
     return st.one_of(
-        st.builds(SyncSucceeded, **turns_of, attempt=seqs, receipt=json_values(), reconciled=st.booleans()),
+        st.builds(
+            SyncSucceeded,
+            **turns_of,
+            attempt=seqs,
+            receipt=json_values(),
+            reconciled=st.booleans(),
+            buffered=st.integers(-1, 9),
+            redacted=st.just({}) | st.just({"jwt": 1}),
+        ),
         st.builds(
             SyncFailed,
             **turns_of,
@@ -162,6 +170,7 @@ def outcomes(*, sinks: Strategy[str], seqs: Strategy[int]) -> Strategy[SyncSucce
             retry_after=waits,
             final=st.booleans(),
             turns_max=st.integers(-1, 3),
+            hold=st.booleans(),
         ),
     )
 
@@ -176,16 +185,16 @@ def decisions(*, sinks: Strategy[str], seqs: Strategy[int]) -> Strategy[Event]:
         st.builds(SinkPaused, sink=sinks, kind=kinds, reason=texts, until=_maybe(times)),
         st.builds(SinkResumed, sink=sinks, reason=texts),
         st.builds(DeliveryRevoked, sink=sinks, turns=_tuples(seqs), reason=texts),
+        st.builds(SinkFlushed, sink=sinks, user=st.sampled_from(USERS) | names, up_to=seqs),
         st.builds(RetryRequested, sink=sinks, turns=refs, reason=texts),
         st.builds(TurnSkipped, sink=sinks, turns=refs, reason=texts),
     )
 
 
-def notes(*, sinks: Strategy[str], seqs: Strategy[int]) -> Strategy[Event]:
+def notes(*, seqs: Strategy[int]) -> Strategy[Event]:
     """Everything else that stands in a log."""
     sources, segments = st.sampled_from(SOURCES), _maybe(names)
     return st.one_of(
-        st.builds(SinkFlushed, sink=sinks, user=names, up_to=seqs),
         st.builds(SourceAdvanced, source=sources, stream=names, cursor=json_values(), fingerprint=texts),
         st.builds(
             LineQuarantined, source=sources, stream=names, position=names, reason=names, raw=_maybe(texts), digest=texts
@@ -208,7 +217,7 @@ def events(
         attempts(sinks=sinks, seqs=seqs),
         outcomes(sinks=sinks, seqs=seqs),
         decisions(sinks=sinks, seqs=seqs),
-        notes(sinks=sinks, seqs=seqs),
+        notes(seqs=seqs),
     )
 
 

@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 import click
 
 from eventlog import Event, SinkPaused, SinkResumed, SinkRetired
-from projections import DELIVERY
+from projections import DELIVERY, OPERATOR
 from turnlog.cli.app import App, json_option, pass_app
 from turnlog.cli.output import ago, duration, print_json, print_table
 from turnlog.errors import WrongUsage
-from turnlog.sync.engine import OPERATOR
 from turnlog.sync.health import SinkHealth, sink_health
 
 

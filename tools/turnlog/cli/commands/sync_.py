@@ -10,39 +10,77 @@ import click
 
 from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.output import print_json, print_table
-from turnlog.sync.run import PlannedRequest, SyncResult, plan_all, sync_once
+from turnlog.cli.progress import Progress, show_progress
+from turnlog.sync.engine import Engine
+from turnlog.sync.run import Hooks, PlannedRequest, SyncResult, plan_all, sync_follow, sync_once
 
 
 @click.command("sync")
 @click.option("--once", is_flag=True, help="Send until nothing may be sent now, then end.")
+@click.option("--follow", is_flag=True, help="Send in real time, and go on until it is stopped.")
+@click.option("--wait", "wait", is_flag=True, help="With --follow: wait for a sink that another process delivers to.")
 @click.option("--sink", "sinks", multiple=True, metavar="NAME", help="Only this sink; may be given again.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent first, and send nothing.")
 @json_option
 @pass_app
-def command(app: App, once: bool, sinks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
+def command(
+    app: App, *, once: bool, follow: bool, wait: bool, sinks: tuple[str, ...], dry_run: bool, as_json: bool
+) -> int:
     """Deliver what is owed to the sinks.
 
-    Probes paused sinks and sends until nothing is eligible or in flight; never waits for a later try. Ends 1 if
+    Probes paused sinks and sends until nothing is eligible or in flight; with --follow it goes on with what comes, and
+    with what is due, until Ctrl-C or SIGTERM; then what is in flight is finished within [sync] grace_seconds. Ends 1 if
     anything is left, 75 if another process delivers to a sink, 78 if a sink's configuration is broken.
     """
     if dry_run:
         _print_plan(plan_all(app.directory, app.config, sinks), as_json=as_json)
         return 0
-    if not once:
-        raise click.UsageError("say --once to deliver what can be delivered now, or --dry-run to see what that is")
-    with _stop_on_signals() as stop:
-        result = sync_once(app.directory, app.config, sinks, stop=stop)
+    if once == follow or (wait and not follow):
+        raise click.UsageError(
+            "say --once to deliver what can be delivered now, --follow (with --wait, if you like) to go on in real "
+            "time, or --dry-run to see what would be sent"
+        )
+    with _stop_on_signals() as stop, show_progress(lasting=follow, quiet=as_json) as progress:
+        hooks = Hooks(
+            events=progress.note,
+            trouble=progress.say,
+            engine=lambda engine: _attach(engine, stop, progress),
+            wait_for_lease=stop.event if wait else None,
+        )
+        deliver = sync_follow if follow else sync_once
+        result = deliver(app.directory, app.config, sinks, hooks=hooks)
     _print(result, as_json=as_json)
     return result.exit_code
 
 
+class _Stop:
+    """What the first Ctrl-C or SIGTERM sets; the engine, once there is one, is stopped by it."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.engine: Engine | None = None
+
+    def set(self) -> None:
+        """Stop."""
+        self.event.set()
+        if self.engine is not None:
+            self.engine.stop()
+
+
+def _attach(engine: Engine, stop: _Stop, progress: Progress) -> None:
+    stop.engine = engine
+    progress.watch(engine)
+    if stop.event.is_set():
+        engine.stop()
+
+
 @contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so that what is in flight is finished and written down."""
-    stop = threading.Event()
+def _stop_on_signals() -> Iterator[_Stop]:
+    """Have what is in flight finished and written down at the first Ctrl-C or SIGTERM."""
+    stop = _Stop()
 
     def note(number: int, _: object) -> None:
-        if stop.is_set():  # whoever insists gets it: the attempts are in the log, and the next run settles them
+        if stop.event.is_set():  # whoever insists gets it: the attempts are in the log, and the next run settles them
             os._exit(128 + number)
         stop.set()
         say("stopping when what is in flight has ended; once more ends at once")
@@ -76,7 +114,21 @@ def _print(result: SyncResult, *, as_json: bool) -> None:
         print_json(result.counts)
         return
     counts = result.counts
+    enqueued, tried = counts.delivered + counts.dead + counts.pending, counts.delivered + counts.failed + counts.dead
     print(
-        f"delivered {counts.delivered}, failed {counts.failed}, dead {counts.dead}, pending {counts.pending}, "
-        f"reconciled {counts.reconciled}"
+        f"enqueued {enqueued}, delivered {counts.delivered}, failed {counts.failed}, dead {counts.dead}, "
+        f"pending {counts.pending}, reconciled {counts.reconciled}"
     )
+    if tried:
+        print(f"success rate {counts.delivered / tried:.1%}{_latencies(result)}")
+
+
+def _latencies(result: SyncResult) -> str:
+    """From recording to receipt; of turns that waited for long that is how long they waited."""
+    shares = (("median", 0.5), ("95th percentile", 0.95), ("99th", 0.99))
+    told = [f"{name} {_seconds(value)}" for name, share in shares if (value := result.latencies.percentile(share))]
+    return f"; from recording to receipt: {', '.join(told)}" if told else ""
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.1f} ms" if value < 1 else f"{value:.1f} s" if value < 600 else f"{value / 3600:.1f} h"

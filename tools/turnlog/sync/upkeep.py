@@ -1,0 +1,123 @@
+"""What a sink needs beside turns: to be asked whether it is back, and to have its buffers flushed."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from eventlog import DeliveryRevoked, Event, SinkFlushed, SinkPaused, SinkResumed
+from projections import ProbePolicy, SinkState, is_open, is_probed, next_probe_at
+from turnlog.sinks.base import Flushed, FlushingSink, Refused, Sink
+from turnlog.sync.outcomes import pause_after
+from turnlog.sync.sending import check, flush
+
+_DOUBLINGS_MAX = 8
+"""A user whose turns were lost by flush after flush is flushed ever more rarely, up to 256 times."""
+
+_AGAIN_SECONDS = 30.0
+"""When a flush that failed is tried again."""
+
+Submit = Callable[[Callable[[], Any], Callable[[Any], list[Event]]], None]
+"""Has a job done by a worker, and then its result turned into events."""
+
+
+class Probing:
+    """Asks a sink that is away whether it is back."""
+
+    def __init__(self, policy: ProbePolicy, state: Callable[[], SinkState]) -> None:
+        self._policy = policy
+        self._state = state
+        self._at_once = False
+        self._asking = False
+        self._asked_at: datetime | None = None
+
+    def ask_at_once(self) -> None:
+        """Ask as soon as can be, whatever the sink is paused for, unless by the operator."""
+        self._at_once, self._asking = True, False
+
+    def due_at(self) -> datetime | None:
+        """When the sink is to be asked next; None: not by itself."""
+        state = self._state()
+        if self._asking or state.pause is None:
+            return None
+        after = state.pause.since if self._asked_at is None else max(self._asked_at, state.pause.since)
+        return next_probe_at(state, self._policy, after=after)
+
+    def begin(self, sink: Sink, now: datetime, submit: Submit) -> None:
+        """Ask if it is time."""
+        due = self.due_at()
+        is_due = self._at_once or (due is not None and due <= now)
+        self._at_once = False
+        if is_due and not self._asking and is_probed(self._state()):
+            self._asking = True
+            submit(partial(check, sink), partial(self._answered, now))
+
+    def _answered(self, asked_at: datetime, refused: Refused | None) -> list[Event]:
+        self._asking, self._asked_at = False, asked_at
+        state = self._state()
+        if state.pause is None or not is_probed(state):  # the operator was quicker
+            return []
+        if refused is None:
+            return [SinkResumed(sink=state.name, reason="the check succeeded")]
+        if refused.kind != state.pause.kind:
+            return [SinkPaused(sink=state.name, kind=refused.kind, reason=refused.error)]
+        return []
+
+
+class Flushing:
+    """Flushes the buffers of a sink's users: of those who were quiet, and of those who need room.
+
+    `busy` are the users with a request or a flush under way.
+    """
+
+    def __init__(self, state: Callable[[], SinkState], busy: set[str]) -> None:
+        self._state = state
+        self._busy = busy
+        self._again: dict[str, datetime] = {}  # not before this time, where a flush failed
+
+    def due_at(self, sink: Sink) -> datetime | None:
+        """When the next user will have been quiet for long enough."""
+        return min((due for _, due in self._dues(sink)), default=None)
+
+    def begin(self, sink: Sink, now: datetime, slots: int, submit: Submit) -> None:
+        """Flush whoever was quiet, at most so many."""
+        quiet = [user for user, due in self._dues(sink) if due <= now] if is_open(self._state(), now) else []
+        for user in quiet[: max(0, slots)]:
+            self.flush(sink, user, now, submit, quiet=True)
+
+    def begin_all(self, sink: Sink, now: datetime, submit: Submit) -> bool:
+        """Flush everybody who may be flushed for being quiet, as if they were; whether there was anybody."""
+        users = [user for user, _ in self._dues(sink)] if is_open(self._state(), now) else []
+        users = [user for user in users if user not in self._again]
+        for user in users:
+            self.flush(sink, user, now, submit, quiet=True)
+        return bool(users)
+
+    def flush(self, sink: Sink, user: str, now: datetime, submit: Submit, *, quiet: bool) -> None:
+        """Flush one user, who is busy until that is over."""
+        if isinstance(sink, FlushingSink):
+            self._busy.add(user)
+            up_to = self._state().buffers[user].up_to
+            submit(partial(flush, sink, user, quiet=quiet), partial(self._flushed, user, up_to, now))
+
+    def _flushed(self, user: str, up_to: int, now: datetime, outcome: Flushed | Refused) -> list[Event]:
+        self._busy.discard(user)
+        state = self._state()
+        if isinstance(outcome, Refused):
+            self._again[user] = now + timedelta(seconds=_AGAIN_SECONDS)
+            pause = pause_after([outcome], state, now)
+            return [pause] if pause else []
+        self._again.pop(user, None)
+        flushed = SinkFlushed(sink=state.name, user=user, up_to=up_to)
+        if not outcome.lost:
+            return [flushed]
+        return [flushed, DeliveryRevoked(sink=state.name, turns=outcome.lost, reason=outcome.reason)]
+
+    def _dues(self, sink: Sink) -> Iterator[tuple[str, datetime]]:
+        """Who is to be flushed for being quiet, and when."""
+        buffers = self._state().buffers
+        after = sink.flush_after_seconds if buffers and isinstance(sink, FlushingSink) else 0.0
+        for user, buffer in buffers.items() if after > 0 else ():
+            if user not in self._busy:
+                due = buffer.at + timedelta(seconds=after * 2.0 ** min(buffer.again, _DOUBLINGS_MAX))
+                yield user, max(due, self._again.get(user, due))
