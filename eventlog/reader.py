@@ -34,6 +34,9 @@ ItemT = TypeVar("ItemT")
 BLOCK_BYTES = 64 * 1024
 """How many bytes come in a block; 64 KiB were faster than 1 MiB or 4 MiB in a trial."""
 
+_NEW_BYTES = 8 * 1024
+"""How many bytes are read at first where only what has just been appended is expected."""
+
 
 class Problem(Struct, frozen=True):
     """Something in a log that is not as it was written.
@@ -181,6 +184,7 @@ class Reader:
         self._seals = SealChecks()
         self._segment: Segment | None = None
         self._descriptor = -1
+        self._been_to_end = False  # of the segment, as it was when it was opened
         self._offset = 0
 
     def read(self) -> Iterator[Entry]:
@@ -197,6 +201,11 @@ class Reader:
     def _read(self, read_segment: Callable[[Sequence[Segment]], Iterator[ItemT]]) -> Iterator[ItemT]:
         try:
             while True:
+                if self._been_to_end and self._descriptor >= 0:
+                    if not self._is_blank_ahead():
+                        yield from read_segment(())
+                    if self._is_blank_ahead():  # it will grow: what is sealed has none
+                        return
                 segments = list_segments(self._folder)[0]
                 if self._segment is None and not self._start(segments):
                     return
@@ -209,6 +218,10 @@ class Reader:
                 self._move_to(behind[0], 0)
         except OSError as error:
             raise LogUnavailable(self._folder, error) from error
+
+    def _is_blank_ahead(self) -> bool:
+        """Whether the growing segment was extended ahead, and nothing was written there yet."""
+        return os.pread(self._descriptor, 1, self._offset) == b"\n"
 
     @property
     def _current(self) -> Segment:
@@ -228,6 +241,7 @@ class Reader:
         self._segment = segment
         self._descriptor = open_to_read(segment.path)
         self._offset = find_offset(self._descriptor, self._gt + 1) if offset is None else offset
+        self._been_to_end = False
 
     def _read_segment(self, behind: Sequence[Segment]) -> Iterator[Entry]:
         """The entries of the segment; with none `behind` it may be growing.
@@ -240,7 +254,7 @@ class Reader:
         restart = True
         while restart:
             restart = False
-            for line in read_lines(self._descriptor, self._offset):
+            for line in self._lines(growing=final):
                 if line.offset > looked_twice and (line.blank or self._checker.broken):
                     looked_twice, restart = line.offset, True
                     self._checker.broken.clear()
@@ -251,20 +265,29 @@ class Reader:
                 if entry is not None:
                     yield entry
         if final:
+            self._been_to_end = True
             self._checker.broken.clear()  # looked at again when more has come
         else:
             self._checker.judge(self._current.name)
+
+    def _lines(self, *, growing: bool) -> Iterator[Line]:
+        """What was not read yet; a little at a time of a growing segment whose end was seen before."""
+        if growing and self._been_to_end:
+            return read_lines(self._descriptor, self._offset, chunk_bytes=_NEW_BYTES, past_blanks=False)
+        return read_lines(self._descriptor, self._offset)
 
     def _read_in_blocks(self, behind: Sequence[Segment]) -> Iterator[Entry | Block]:
         """A sealed segment in blocks if it is what the next one's header says, another while its lines are whole."""
         sealed = bool(behind) and not self._offset and self._seals.check(self._current, *behind)
         length = BLOCK_BYTES
-        while len(chunk := os.pread(self._descriptor, length, self._offset)) == length or (sealed and chunk):
+        while (not self._been_to_end and len(chunk := os.pread(self._descriptor, length, self._offset)) == length) or (
+            sealed and chunk
+        ):
             lines = chunk[: chunk.rfind(b"\n") + 1]
             if not lines and len(chunk) == length:  # of a longer line
                 length *= 2
                 continue
-            if not lines or not (sealed or are_whole(lines)):
+            if not lines or not (sealed or (not lines.endswith(b"\n\n") and are_whole(lines))):
                 break
             offset, length = self._offset, BLOCK_BYTES
             self._offset += len(lines)

@@ -79,10 +79,13 @@ def open_to_read(path: Path) -> int:
     return os.open(path, os.O_RDONLY | CLOSE_ON_EXEC)
 
 
-def read_lines(descriptor: int, offset: int, *, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Line]:
+def read_lines(
+    descriptor: int, offset: int, *, chunk_bytes: int = CHUNK_BYTES, past_blanks: bool = True
+) -> Iterator[Line]:
     """The lines from `offset`, which begins a line, to the end of the file; empty ones are passed over.
 
-    The last one is not terminated when the file does not end in a newline.
+    The last one is not terminated when the file does not end in a newline. Without `past_blanks` it ends at blanks
+    behind which nothing was found before: a segment is extended ahead by far more than is ever appended to it.
     """
     end = start = offset  # of the last line, and of the next one or of `pieces`
     pieces: list[bytes] = []  # what came before of a line that is longer than a chunk
@@ -101,6 +104,9 @@ def read_lines(descriptor: int, offset: int, *, chunk_bytes: int = CHUNK_BYTES) 
                 end = start + len(line) + 1
             start += len(line) + 1
         start = offset - len(pieces[0]) if pieces else offset
+        if not past_blanks and len(text) + 1 < len(data):
+            return
+        chunk_bytes = min(2 * chunk_bytes, CHUNK_BYTES)
     if pieces:
         yield Line(start, b"".join(pieces), terminated=False, blank=start - end)
 

@@ -32,7 +32,7 @@ from eventlog import (
 
 from .support import Ticker, segment_files
 
-GOLDEN_LOGS = [Path(__file__).parent / "golden" / name for name in ("format-1", "format-1-whole")]
+GOLDEN_LOGS = [Path(__file__).parent / "golden" / name for name in ("format-1", "format-1-whole", "format-1-buffered")]
 SEGMENT_BYTES = 2000
 TORN = b'{"crc":"0badf00d","type":"TurnRecorded","seq":12,"at":"2026-11-20T10:0'
 

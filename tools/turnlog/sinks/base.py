@@ -16,23 +16,23 @@ from projections import Place
 
 
 class OutgoingTurn(Struct, frozen=True):
-    """A turn on its way: its seq, when it was recorded, its event, its place in its conversation, its line's length.
+    """A turn on its way: its seq, when it was recorded, its event, its line's length.
 
     `attempt` is the seq of the SyncAttempted that it is sent under, `tries` how often it was sent before that since
     it is owed, `delivery` which delivery of it this is: 1, or more after the sink lost it or the operator wanted it
     sent again. `older` is the newest older revision that the sink has; None if it has none, or takes revisions by
-    `upsert` and need not know.
+    `upsert` and need not know. `place` is where it stands in its conversation, for sinks that want `places`.
     """
 
     seq: int
     recorded_at: datetime
     event: TurnRecorded
-    place: Place
     line_bytes: int
     attempt: int = 0
     tries: int = 0
     delivery: int = 1
     older: TurnRecorded | None = None
+    place: Place | None = None
 
 
 class Delivered(Struct, frozen=True):
@@ -117,6 +117,9 @@ class Sink(Protocol):
 
     revisions: Literal["upsert", "append", "replace"] = "upsert"
     """How it takes a new revision of a turn that it has: over the old one, as what is new in it, or in its place."""
+
+    places: bool = False
+    """Whether it wants to know where a turn stands in its conversation, which has to be looked up."""
 
     @classmethod
     def from_options(cls, options: dict[str, Any], *, where: str, folder: Path) -> Self:

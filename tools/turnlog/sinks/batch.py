@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from eventlog import Message
-from projections import message_names
+from projections import Place, message_names
 from turnlog.convert import convert
 from turnlog.errors import ConfigError
 from turnlog.secrets import SecretRef
@@ -79,6 +79,7 @@ class BatchSink(Sink):
 
     type: ClassVar[str] = "batch"
     idempotent = True
+    places = True
 
     def __init__(self, options: BatchOptions, *, token: str | None) -> None:
         self.limits = Limits(options.turns, options.conversations, options.request_bytes, one_source=True)
@@ -164,7 +165,7 @@ def _conversation(uuid: str, turn: OutgoingTurn) -> dict[str, Any]:
 
 
 def _messages(turn: OutgoingTurn) -> list[dict[str, Any]]:
-    event, place = turn.event, turn.place
+    event, place = turn.event, turn.place or Place(0, None, None)
     parent = None
     if place.previous_turn is not None and place.previous_message is not None:
         parent = message_uuid(place.previous_turn, place.previous_message)

@@ -17,11 +17,10 @@ as many as cost less than looking the place up."""
 
 
 class Content(Struct, frozen=True):
-    """A turn as the log has it: when it was recorded, its event, its place in its conversation, its line's length."""
+    """A turn as the log has it: when it was recorded, its event, its line's length."""
 
     recorded_at: datetime
     event: TurnRecorded
-    place: Place
     line_bytes: int
 
 
@@ -46,14 +45,15 @@ class Contents:
         event = entry.event if entry else None
         if entry is None or not isinstance(event, TurnRecorded):
             return None
-        return Content(entry.at, event, self._place(seq), len(entry.line))
+        return Content(entry.at, event, len(entry.line))
 
     def refresh_index(self) -> None:
         """Take what is new into the index, whose lock must be held."""
         self._index.refresh()
         self._indexed = self._index.last_seq
 
-    def _place(self, seq: int) -> Place:
+    def place(self, seq: int) -> Place:
+        """Where the turn recorded at `seq` stands in its conversation."""
         if seq > self._indexed:
             with self._index.locked():
                 self.refresh_index()

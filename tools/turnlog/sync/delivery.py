@@ -333,12 +333,12 @@ class SinkDelivery:
             seq,
             content.recorded_at,
             content.event,
-            content.place,
             content.line_bytes,
             attempt=attempt,
             tries=max(0, self._try(ordinal).requests - 1),
             delivery=1 + self.state.again.get(ordinal, 0),
             older=older,
+            place=self._contents.place(seq) if attempt and self.sink.places else None,
         )
 
     def _content(self, ordinal: int) -> tuple[Content | None, TurnRecorded | None, dict[str, int]]:

@@ -82,15 +82,15 @@ class _Packing:
         self._lanes: set[int] = set()
         self._size = 0
 
-    def take(self, ordinal: int, lane: int, weight: Weight, turns_max: int) -> bool:
+    def take(self, ordinal: int, lane: int, weigh: Callable[[int], Weight], turns_max: int) -> bool:
         """Add a turn if it fits; an empty request takes any."""
         turns_max = min(self._turns_max, turns_max or self._turns_max)
-        fits = (
-            len(self.turns) < turns_max
-            and (lane in self._lanes or len(self._lanes) < self._limits.conversations)
-            and self._size + weight.size <= self._limits.size
-        )
-        if self.turns and not fits:
+        fits = len(self.turns) < turns_max and (lane in self._lanes or len(self._lanes) < self._limits.conversations)
+        if self.turns and not fits:  # it need not even be read
+            self.is_full = True
+            return False
+        weight = weigh(ordinal)
+        if self.turns and self._size + weight.size > self._limits.size:
             self.is_full = True
             return False
         self.turns.append(ordinal)
@@ -146,7 +146,7 @@ class _Requests:
         """Add a turn to a request if it fits."""
         attempt = self._sink.tries.get(ordinal)
         lane = self._state.turns.lane_id(ordinal)
-        return request.take(ordinal, lane, self._weigh(ordinal), attempt.turns_max if attempt else 0)
+        return request.take(ordinal, lane, self._weigh, attempt.turns_max if attempt else 0)
 
     def sent_by(self, now: datetime) -> Plan:
         """The requests that are full or have lingered for long enough, and when the next of the others has."""

@@ -21,7 +21,9 @@ def outgoing(turns: Sequence[TurnRecorded], *, attempt: int = 1_000_000) -> list
     index.refresh()
     try:
         return [
-            OutgoingTurn(seq, START, turn, index.place(seq), len(encode_line(turn, seq=seq, at=START)) - 1, attempt)
+            OutgoingTurn(
+                seq, START, turn, len(encode_line(turn, seq=seq, at=START)) - 1, attempt, place=index.place(seq)
+            )
             for seq, turn in zip(index.pretend(turns), turns, strict=True)
         ]
     finally:
