@@ -1,9 +1,11 @@
 """The receiver, and a server that answers as told, byte by byte."""
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -47,6 +49,7 @@ class Wire:
     requests: list[bytes] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     reads: bool = True
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -72,15 +75,21 @@ class Wire:
                 connection, _ = self.listener.accept()
             except TimeoutError:
                 continue
-            with connection:
-                connection.settimeout(DEADLINE_SECONDS)
+            connection.settimeout(DEADLINE_SECONDS)
+            with suppress(OSError), self._secured(connection) as secured:  # the client had enough
                 if self.reads:
-                    self.requests.append(_read_request(connection))
+                    self.requests.append(_read_request(secured))
                 answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                try:
-                    answer(connection)
-                except OSError:  # the client had enough
-                    continue
+                answer(secured)
+
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        if self.tls is None:
+            return connection
+        try:
+            return self.tls.wrap_socket(connection, server_side=True)
+        except OSError:
+            connection.close()
+            raise
 
 
 def _read_request(connection: socket.socket) -> bytes:

@@ -3,12 +3,15 @@
 import email.utils
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -205,7 +208,6 @@ def test_tls_that_is_none_is_an_outage(wire: Wire) -> None:
     assert told.kind == "unavailable"
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="urllib3 calls a handshake that hangs a read timeout")
 def test_a_handshake_that_hangs_is_an_outage(wire: Wire) -> None:
     """Nothing was sent yet, so nobody need doubt what became of it."""
     wire.reads, wire.answers = False, [wire.waits]
@@ -293,3 +295,126 @@ def test_one_connection_a_thread_is_kept(wire: Wire) -> None:
     with client_of(wire.url) as client:
         assert client.request("GET", "/a") == client.request("GET", "/b") == Answer(200, b"ok")
     assert len(wire.requests) == 1
+
+
+# Stages and their times.
+
+
+def test_a_get_that_is_not_answered_is_no_doubt(wire: Wire) -> None:
+    """It changes nothing, so there is nothing that may have happened."""
+    wire.answers = [wire.waits]
+    with client_of(wire.url, read_seconds=0.1) as client:
+        told = client.request("GET", "/health")
+    assert isinstance(told, Refused)
+    assert told.kind == "unavailable"
+
+
+def test_an_answer_that_drips_is_given_up(wire: Wire) -> None:
+    """The time is for the whole answer: a byte now and then does not hold a worker for ever."""
+
+    def drips(connection: socket.socket) -> None:
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000:
+            connection.sendall(bytes([byte]))
+            if wire.over.wait(0.01):
+                return
+
+    assert refusal(wire, drips, read_seconds=0.3).kind == "in_doubt"
+
+
+def test_a_request_that_is_not_taken_is_an_outage(wire: Wire) -> None:
+    """The server cannot have what was not sent to its end."""
+    wire.reads, wire.answers = False, [wire.waits]
+    with client_of(wire.url, send_seconds=0.2) as client:
+        told = client.request("POST", "/", b"x" * 50_000_000)
+    assert isinstance(told, Refused)
+    assert (told.kind, told.error) == ("unavailable", f"{wire.url} did not take the request within 0.2 s")
+
+
+def test_an_early_answer_to_a_long_request_is_heard(wire: Wire) -> None:
+    """A server that refuses a request for its size before it has read it is understood, if it reads on or not."""
+    wire.reads, wire.answers = False, [reply(413)]
+    with client_of(wire.url) as client:
+        told = client.request("POST", "/", b"x" * 50_000_000)
+    assert isinstance(told, Refused)
+    assert told.kind in ("rejected", "unavailable")  # as the reset overtook the answer or not; never doubt
+
+
+def test_an_answer_without_end_is_doubt(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than anybody would read is not read."""
+    monkeypatch.setattr(http, "ANSWER_BYTES_MAX", 1000)
+    refused = refusal(wire, reply(200, b"x" * 1001))
+    assert refused.kind == "in_doubt"
+    wire.answers = [reply(200, b"x" * 1000)]
+    assert isinstance(ask(wire.url), Answer)
+
+
+# Who is asked.
+
+
+def test_a_wrong_token_is_named_by_its_place(wire: Wire) -> None:
+    """Whoever reads the error knows which secret to look at."""
+    refused = refusal(wire, reply(401), credential="the environment variable TEAM_TOKEN")
+    assert refused.error == f"{wire.url} answered 401; the token is from the environment variable TEAM_TOKEN"
+
+
+def test_a_redirect_says_where_it_points(wire: Wire) -> None:
+    """So that the url can be corrected; what the address holds of secrets is not told."""
+    refused = refusal(wire, reply(308, b"", "Location: https://me:hush@new.example/v2?key=hush#hush"))
+    assert "points to https://new.example/v2;" in refused.error
+    assert "hush" not in refused.error
+
+
+def test_a_proxy_is_asked_as_the_environment_says(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`http_proxy` gets the whole URL; `no_proxy` keeps it out of the way."""
+    wire.answers = [reply(200, b"ok")]
+    monkeypatch.setenv("http_proxy", wire.url.replace("//", "//me:hush@"))
+    assert isinstance(ask("http://api.example/v1"), Answer)
+    assert wire.requests[0].startswith(b"POST http://api.example/v1/path HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic" in wire.requests[0]
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert isinstance(ask(wire.url), Answer)
+    assert wire.requests[1].startswith(b"POST /path HTTP/1.1\r\n")
+
+
+def test_a_proxy_that_wants_a_password_says_so(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An https server behind a proxy that does not let us through is an outage, with the proxy's reason."""
+    wire.answers = [reply(407)]
+    monkeypatch.setenv("https_proxy", wire.url)
+    told = ask("https://api.example/v1")
+    assert isinstance(told, Refused)
+    assert told.kind == "unavailable"
+    assert "407" in told.error
+
+
+# TLS.
+
+
+@contextmanager
+def tls_wire(authority: trustme.CA) -> Iterator[Wire]:
+    """A server with a certificate for 127.0.0.1; connections that fail the handshake are let go."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    wire = Wire(answers=[reply(200, b"ok")], tls=context)
+    try:
+        yield wire
+    finally:
+        wire.close()
+
+
+def test_a_certificate_authority_of_one_s_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Certificates are verified: an unknown authority is refused before a byte is sent, a named one is trusted."""
+    authority = trustme.CA()
+    with tls_wire(authority) as wire:
+        url = wire.url.replace("http:", "https:")
+        told = ask(url)
+        assert isinstance(told, Refused)
+        assert told.kind == "unavailable"
+        assert "its certificate is not trusted" in told.error
+        assert not wire.requests
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+        assert ask(url) == Answer(200, b"ok")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+        told = ask(url)
+        assert isinstance(told, Refused)
+        assert told.kind == "unavailable"

@@ -90,6 +90,7 @@ class BatchSink(Sink):
             connect_seconds=options.connect_seconds,
             read_seconds=options.read_seconds,
             idempotent=True,
+            credential=str(options.token or ""),
         )
 
     @classmethod

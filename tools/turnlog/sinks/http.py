@@ -1,25 +1,39 @@
-"""HTTP as sinks need it: one session a thread, and a kind for everything that can go wrong."""
+"""HTTP as sinks need it: the environment decided once, every stage in its own time, a kind for whatever goes wrong.
 
-import os
-import threading
+requests knows best which proxy and which certificate authorities a user means, but a call through it costs more CPU
+than all else that is done for a turn. So it is asked once, and the calls are made on the pool of urllib3 that it gives.
+"""
+
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from ssl import SSLCertVerificationError
+from threading import Lock
+from typing import cast
 
+import msgspec
 import requests
 import urllib3
 from msgspec import Struct
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
+from urllib3.connectionpool import HTTPConnectionPool
 
 from turnlog.clock import as_utc
 from turnlog.sinks.base import Refused
+from turnlog.sinks.connections import Progress, bound
 
 RETRY_AFTER_MAX_SECONDS = 3600.0
 """A sink that asks for more patience than this gets this much, and the error says so."""
 
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+"""A server that answers more than this is not listened to any further."""
+
 _ANSWER_LENGTH_MAX = 200
+_IDLE_CONNECTIONS_MAX = 64
 _REJECTED = (400, 409, 413, 422)
 _GATEWAY = (502, 504)
+_BROKEN = (urllib3.exceptions.HTTPError, HTTPException, requests.RequestException, OSError, ValueError)
 
 
 class Answer(Struct, frozen=True):
@@ -30,78 +44,118 @@ class Answer(Struct, frozen=True):
 
 
 class HttpClient:
-    """Talks to one server. Timeouts are in seconds; `idempotent` says that every request may be sent again.
+    """Talks to one server, from any number of threads.
 
-    Redirects are not followed, so that the token never goes to another host; proxies and certificate authorities
-    come from the environment as requests takes them, once, because asking each time costs a third of a request.
+    `connect_seconds` are for connecting and the TLS handshake, `send_seconds` for sending a request, `read_seconds` for
+    all of its answer. `idempotent` says that every request may be sent again. `credential` names where the token
+    is, for the error that says that it is wrong.
+
+    Redirects are not followed, so that the token never goes to another host. Proxies and certificate authorities
+    come from the environment as requests takes them.
     """
 
     def __init__(
-        self, base_url: str, token: str | None, *, connect_seconds: float, read_seconds: float, idempotent: bool
+        self,
+        base_url: str,
+        token: str | None,
+        *,
+        connect_seconds: float,
+        read_seconds: float,
+        idempotent: bool,
+        send_seconds: float = 30.0,
+        credential: str = "",
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._shown = _without_password(self.base_url)
         self._token = token
-        self._headers = {"Content-Type": "application/json"}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
-        self._timeout = (connect_seconds, read_seconds)
+        self._seconds = {"connect": connect_seconds, "send": send_seconds, "answer": read_seconds}
         self._idempotent = idempotent
-        self._proxies = get_environ_proxies(self.base_url)
-        self._verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._credential = credential
+        self._progress = Progress()
+        self._route: _Route | None = None
+        self._routing = Lock()
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> Answer | Refused:
+    def request(
+        self, method: str, path: str, body: bytes | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> Answer | Refused:
         """Make one request; `body` is JSON. Whatever does not end in a 2xx is a `Refused` of the right kind."""
+        self._progress.stage = "connect"
         try:
-            response = self._session().request(
-                method, self.base_url + path, data=body, timeout=self._timeout, allow_redirects=False
-            )
-        except requests.RequestException as error:
-            return self._broken(error)
-        if response.ok and response.status_code < 300:
-            return Answer(response.status_code, response.content)
-        return self._refusal(response)
+            status, answered, body = self._ask(method, path, body, headers)
+        except _BROKEN as error:
+            return self._broken(error, changes=method != "GET")
+        if 200 <= status < 300:
+            return Answer(status, body)
+        return self._refusal(status, answered, body)
 
     def quote(self, said: str) -> str:
         """What a server said, as it may be told: it ends in the log, where an echoed token has no place."""
         return (said.replace(self._token, "[redacted]") if self._token else said)[:_ANSWER_LENGTH_MAX]
 
     def close(self) -> None:
-        """Close the sessions of all threads."""
-        for session in self._sessions:
-            session.close()
+        """Close the connections."""
+        if self._route is not None:
+            self._route.pool.close()
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-            session.trust_env = False
-            session.headers.update(self._headers)
-            session.proxies.update(self._proxies)
-            session.verify = self._verify
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=1))
-            self._sessions.append(session)
-        return session
+    def _ask(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        route = self._route or self._find_route()
+        response = route.pool.urlopen(
+            method,
+            route.prefix + path,
+            body,
+            {**route.headers, **headers} if headers else route.headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            timeout=urllib3.Timeout(connect=self._seconds["connect"], read=self._seconds["answer"]),
+        )
+        try:
+            answer = response.read(ANSWER_BYTES_MAX + 1, decode_content=True)
+            if len(answer) > ANSWER_BYTES_MAX:
+                raise _EndlessAnswer
+            response.drain_conn()
+            return response.status, response.headers, answer
+        finally:
+            response.release_conn()
 
-    def _broken(self, error: requests.RequestException) -> Refused:
-        """There is no answer. Whether the request was sent decides between an outage and doubt."""
-        if isinstance(error, requests.ConnectTimeout):
-            return Refused("unavailable", f"{self._shown} did not answer within {self._timeout[0]:g} s")
-        if isinstance(error, requests.ReadTimeout):
-            return Refused("in_doubt", f"{self._shown} took the request and did not answer in {self._timeout[1]:g} s")
-        if _was_never_sent(error):
-            return Refused("unavailable", f"{self._shown} cannot be reached: {_cause(error)}")
-        return Refused("in_doubt", f"the connection to {self._shown} broke after the request was sent")
+    def _find_route(self) -> "_Route":
+        with self._routing:
+            if self._route is None:
+                self._route = _find_route(self.base_url, self._token)
+                times = {"send_seconds": self._seconds["send"], "answer_seconds": self._seconds["answer"]}
+                bound(self._route.pool, self._progress, **times)
+            return self._route
 
-    def _refusal(self, response: requests.Response) -> Refused:
-        status = response.status_code
-        wait, note = _retry_after(response.headers.get("Retry-After"))
-        said = self.quote(_said(response))
-        error = f"{self._shown} answered {status}{said and f': {said}'}{note}"
-        return Refused(self._kind(status, wait), error, status, wait)
+    def _broken(self, error: Exception, *, changes: bool) -> Refused:
+        """There is no answer. How far the request came decides between an outage and doubt."""
+        stage = self._progress.stage
+        late = _is_late(error)
+        seconds = f"{self._seconds[stage]:g} s"
+        if stage == "connect":
+            reason = f"did not answer within {seconds}" if late else f"cannot be reached: {_cause(error)}"
+            return Refused("unavailable", f"{self._shown} {reason}")
+        if stage == "send":
+            reason = f"did not take the request within {seconds}" if late else "broke the connection during the request"
+            return Refused("unavailable", f"{self._shown} {reason}")
+        kind = "in_doubt" if changes else "unavailable"
+        if late:
+            return Refused(kind, f"{self._shown} took the request and did not answer in {seconds}")
+        if isinstance(error, _EndlessAnswer):
+            return Refused(kind, f"{self._shown} answered more than {ANSWER_BYTES_MAX // 2**20} MiB")
+        return Refused(kind, f"the connection to {self._shown} broke after the request was sent")
+
+    def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Refused:
+        wait, note = _retry_after(headers.get("Retry-After"))
+        said = self.quote(_said(body))
+        if 300 <= status < 400:
+            note += _redirection(headers.get("Location"))
+        kind = self._kind(status, wait)
+        if kind == "unauthorized" and self._credential:
+            note += f"; the token is from {self._credential}"
+        return Refused(kind, f"{self._shown} answered {status}{said and f': {said}'}{note}", status, wait)
 
     def _kind(self, status: int, retry_after: float | None) -> str:
         if status in (401, 403):
@@ -117,6 +171,37 @@ class HttpClient:
         return "failed"
 
 
+class _EndlessAnswer(HTTPException):
+    """More was answered than anybody wants to read."""
+
+
+class _Route(Struct, frozen=True):
+    """The way to a server, and how requests would call there."""
+
+    pool: HTTPConnectionPool
+    prefix: str
+    headers: dict[str, str]
+
+
+def _find_route(url: str, token: str | None) -> _Route:
+    """What requests makes of the url and the environment: proxy, certificate authorities, credentials in the url."""
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    with requests.Session() as session:
+        session.trust_env = False  # a ~/.netrc is not where the configuration says that the token is
+        request = session.prepare_request(requests.Request("GET", url, headers=headers))
+        session.trust_env = True
+        settings = session.merge_environment_settings(request.url, {}, None, None, None)
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=_IDLE_CONNECTIONS_MAX)
+    pool = adapter.get_connection_with_tls_context(request, settings["verify"], proxies=settings["proxies"], cert=None)
+    return _Route(
+        cast("HTTPConnectionPool", pool),
+        adapter.request_url(request, settings["proxies"]).rstrip("/"),
+        dict(request.headers),
+    )
+
+
 def _without_password(url: str) -> str:
     """An address as it may be told: what stands before the host may be a password."""
     scheme, _, rest = url.partition("://")
@@ -124,27 +209,41 @@ def _without_password(url: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
-def _was_never_sent(error: requests.RequestException) -> bool:
-    if isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError | ValueError):
-        return True
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
+def _is_late(error: BaseException) -> bool:
+    """Whether a time ran out; in urllib3 a refused connection is a timeout, and a timeout may be inside another."""
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        return False
+    return any(isinstance(e, TimeoutError | urllib3.exceptions.TimeoutError) for e in (error, *error.args))
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason that the system gave, such as `Connection refused`."""
+    """The innermost reason that was given, such as `Connection refused` or `self-signed certificate`."""
+    told = ""
     inner: BaseException | None = error
     while inner is not None:
-        if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror
-        inner = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__
-    return type(error).__name__
+        if isinstance(inner, SSLCertVerificationError):
+            return f"its certificate is not trusted: {inner.verify_message}"
+        if isinstance(inner, OSError):
+            told = inner.strerror or next((arg for arg in inner.args if isinstance(arg, str)), "")
+        args = [arg for arg in inner.args if isinstance(arg, BaseException)]
+        inner = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__ or next(iter(args), None)
+        if not isinstance(inner, BaseException):
+            break
+    return told or type(error).__name__
 
 
-def _said(response: requests.Response) -> str:
+def _redirection(location: str | None) -> str:
+    """Where a redirect, which is not followed, points; without a password, or what a query may hold."""
+    if not location:
+        return ""
+    place = _without_password(location.partition("?")[0].partition("#")[0])[:_ANSWER_LENGTH_MAX]
+    return f" and points to {place}; redirects are not followed, so correct the url"
+
+
+def _said(body: bytes) -> str:
     """What a server said of itself; only in its own fields for that, which echo no message text."""
     try:
-        data = response.json()
+        data = msgspec.json.decode(body)
     except (ValueError, RecursionError):
         return ""
     if not isinstance(data, dict):
