@@ -139,3 +139,38 @@ def test_a_turn_that_says_no_user_is_the_environments() -> None:
     """USER_ID, if it says something."""
     assert default_user({"USER_ID": "me"}) == "me"
     assert default_user({"USER_ID": ""}) == default_user({}) == "default"
+
+
+OLD = {"MEMOBASE_URL": "http://127.0.0.1:8019", "MEMOBASE_ACCESS_TOKEN": "secret", "MEMOBASE_SYNC_INTERVAL": "60"}
+
+
+def test_the_old_scripts_variables_make_a_sink_without_any_file() -> None:
+    """Named `memobase`, with the token as a reference; the interval is theirs."""
+    config = load(None, OLD)
+    token = {"env": "MEMOBASE_ACCESS_TOKEN"}
+    assert config.sinks == (SinkConfig("memobase", "memobase", options={"url": OLD["MEMOBASE_URL"], "token": token}),)
+    assert config.sync.interval_seconds == 60
+    assert load(None, {"MEMOBASE_URL": "http://x", "MEMOBASE_TOKEN": "t"}).sinks[0].options["token"] == {
+        "env": "MEMOBASE_TOKEN"
+    }
+    assert load(None, {}) == Config()
+
+
+@pytest.mark.parametrize(
+    "table", ['name = "memobase"\ntype = "batch"', 'name = "memory"\ntype = "memobase"\nurl = "http://other"']
+)
+def test_the_file_is_heard_before_the_variables(tmp_path: Path, table: str) -> None:
+    """A sink of that name or type in the file is the only one, and its interval counts."""
+    path = tmp_path / "turnlog.toml"
+    path.write_text(f"[sync]\ninterval_seconds = 7\n[[sinks]]\n{table}\n")
+    config = load(path, OLD)
+    assert len(config.sinks) == 1
+    assert config.sinks[0].options.get("url") != OLD["MEMOBASE_URL"]
+    assert config.sync.interval_seconds == 7
+
+
+@pytest.mark.parametrize("said", ["soon", "-1", "nan", "0"])
+def test_an_interval_that_is_none_is_refused(said: str) -> None:
+    """In a sentence that says so."""
+    with pytest.raises(ConfigError, match=r"MEMOBASE_SYNC_INTERVAL|interval_seconds must be"):
+        load(None, {"MEMOBASE_SYNC_INTERVAL": said})

@@ -22,7 +22,7 @@ def test_without_anything_the_platforms_folder_is_meant(home: Path, monkeypatch:
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     places = find_places(None, None, {})
     assert places == Places(home / "state" / "turnlog", None)
-    assert read_config(places) == Config()
+    assert read_config(places, {}) == Config()
     assert list(home.iterdir()) == []
 
 
@@ -43,7 +43,7 @@ def test_a_file_that_is_named_is_not_looked_for_elsewhere(home: Path, directory:
         places = find_places(directory, "none.toml", {})
         assert places == Places(Path("d"), Path("none.toml"))
         with pytest.raises(ConfigError, match=r"none\.toml cannot be read"):
-            read_config(places)
+            read_config(places, {})
 
 
 def test_a_tilde_is_the_home_folder_and_nothing_where_there_is_none(home: Path) -> None:

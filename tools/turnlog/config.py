@@ -6,8 +6,9 @@ What a sink or source needs beyond its name and type is checked by the sink or s
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +19,8 @@ from turnlog.convert import convert
 from turnlog.errors import ConfigError
 
 FILE_NAME = "turnlog.toml"
+
+_MEMOBASE = "memobase"
 
 WAIT_SECONDS_MAX = 365 * 24 * 3600
 """Nobody waits longer on purpose."""
@@ -100,9 +103,13 @@ class _Sections(Struct, frozen=True):
     sources: list[dict[str, Any]] = field(default_factory=list)
 
 
-def load(path: Path | None) -> Config:
-    """Read a configuration file; None gives the defaults. Raises ConfigError."""
-    return Config() if path is None else parse(_read(path), path)
+def load(path: Path | None, environ: Mapping[str, str] = MappingProxyType({})) -> Config:
+    """Read a configuration file, None for none, and what an environment adds to it. Raises ConfigError.
+
+    The old scripts' variables MEMOBASE_URL and MEMOBASE_ACCESS_TOKEN (or MEMOBASE_TOKEN) make a sink `memobase`, unless
+    the file has one of that name or type; MEMOBASE_SYNC_INTERVAL is `interval_seconds` where the file does not say it.
+    """
+    return _build({} if path is None else _tables(_read(path), path), path, environ)
 
 
 def log_dir(path: Path) -> Path | None:
@@ -135,20 +142,48 @@ def _tables(text: str, path: Path) -> dict[str, Any]:
 
 def parse(text: str, path: Path) -> Config:
     """The configuration in `text`, which stands in the file `path`. Raises ConfigError."""
-    data = _tables(text, path)
-    sections = convert(data, _Sections, where=str(path), error=ConfigError)
-    sinks = tuple(_sink(table, f"{path}, sink {i}") for i, table in enumerate(sections.sinks, start=1))
+    return _build(_tables(text, path), path, {})
+
+
+def _build(data: dict[str, Any], path: Path | None, environ: Mapping[str, str]) -> Config:
+    where = str(path or "the environment")
+    sections = convert(data, _Sections, where=where, error=ConfigError)
+    sinks = tuple(_sink(table, f"{where}, sink {i}") for i, table in enumerate(sections.sinks, start=1))
     names = [sink.name for sink in sinks]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"{path}: two sinks have the name {name!r}; give each its own")
+            raise ConfigError(f"{where}: two sinks have the name {name!r}; give each its own")
+    sync = {**_interval(environ), **sections.sync}
     return Config(
-        log=convert(sections.log, LogConfig, where=f"{path}, [log]", error=ConfigError),
-        sync=convert(sections.sync, SyncConfig, where=f"{path}, [sync]", error=ConfigError),
-        sinks=sinks,
-        sources=tuple(_source(table, f"{path}, source {i}") for i, table in enumerate(sections.sources, start=1)),
+        log=convert(sections.log, LogConfig, where=f"{where}, [log]", error=ConfigError),
+        sync=convert(sync, SyncConfig, where=f"{where}, [sync]", error=ConfigError),
+        sinks=(*sinks, *_old_sink(environ, sinks)),
+        sources=tuple(_source(table, f"{where}, source {i}") for i, table in enumerate(sections.sources, start=1)),
         path=path,
     )
+
+
+def _old_sink(environ: Mapping[str, str], sinks: Sequence[SinkConfig]) -> list[SinkConfig]:
+    """The sink that the old scripts' variables describe, if it is not in the file by now."""
+    if not environ.get("MEMOBASE_URL") or any(_MEMOBASE in (sink.name, sink.type) for sink in sinks):
+        return []
+    options: dict[str, Any] = {"url": environ["MEMOBASE_URL"]}
+    token = next((name for name in ("MEMOBASE_ACCESS_TOKEN", "MEMOBASE_TOKEN") if environ.get(name)), None)
+    if token is not None:
+        options["token"] = {"env": token}
+    return [SinkConfig(_MEMOBASE, _MEMOBASE, options=options)]
+
+
+def _interval(environ: Mapping[str, str]) -> dict[str, float]:
+    said = environ.get("MEMOBASE_SYNC_INTERVAL")
+    if not said:
+        return {}
+    try:
+        return {"interval_seconds": float(said)}
+    except ValueError as error:
+        raise ConfigError(
+            f"the environment variable MEMOBASE_SYNC_INTERVAL is no number of seconds: {said!r}"
+        ) from error
 
 
 def _sink(table: dict[str, Any], where: str) -> SinkConfig:

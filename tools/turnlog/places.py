@@ -34,9 +34,9 @@ def find_places(directory: str | None, config: str | None, environ: "Mapping[str
     return Places(folder or _state_folder(), path)
 
 
-def read_config(places: Places) -> Config:
-    """The configuration of this place. Raises ConfigError."""
-    return load(places.config_path)
+def read_config(places: Places, environ: "Mapping[str, str]") -> Config:
+    """The configuration of this place, with what the environment adds to it. Raises ConfigError."""
+    return load(places.config_path, environ)
 
 
 def _config_path(named: str | None, directory: Path | None) -> Path | None:

@@ -8,12 +8,23 @@ import pytest
 from .support import Answering, Cli, Receiver, answering
 
 _OURS = ("TURNLOG_DIR", "TURNLOG_CONFIG", "USER_ID", "NO_COLOR", "COLUMNS", "TEAM_TOKEN", "PYTHONIOENCODING")
+_THEIRS = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "XDG_STATE_HOME", "XDG_CONFIG_HOME")
+_OLD = ("MEMOBASE_URL", "MEMOBASE_ACCESS_TOKEN", "MEMOBASE_TOKEN", "MEMOBASE_SYNC_INTERVAL")
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the user's configuration, nor a proxy; what it starts inherits that."""
-    for name in (*_OURS, "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+    for name in (
+        *_OURS,
+        *_OLD,
+        "http_proxy",
+        "HTTP_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+        "XDG_STATE_HOME",
+        "XDG_CONFIG_HOME",
+    ):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -41,7 +41,7 @@ class App:
     @cached_property
     def config(self) -> Config:
         """The configuration. Raises ConfigError."""
-        return read_config(self.places)
+        return read_config(self.places, os.environ)
 
     @cached_property
     def config_or_defaults(self) -> Config:

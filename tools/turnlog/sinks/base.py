@@ -71,10 +71,17 @@ class Unknown(Struct, frozen=True):
     error: str = ""
 
 
-class Flushed(Struct, frozen=True):
-    """A user's buffer was flushed. `lost` are the seqs of turns that the sink took and could not make use of."""
+class Lost(Struct, frozen=True):
+    """A turn that a sink took and could not make use of: its seq, and which delivery of it that was."""
 
-    lost: tuple[int, ...] = ()
+    seq: int
+    delivery: int = 1
+
+
+class Flushed(Struct, frozen=True):
+    """A user's buffer was flushed; `lost` are turns of theirs that the sink has lost, now or before, and the reason."""
+
+    lost: tuple[Lost, ...] = ()
     reason: str = ""
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from urllib.parse import urlsplit
 from uuid import UUID, uuid5
 
 import msgspec
@@ -22,7 +21,7 @@ from turnlog.convert import convert
 from turnlog.errors import ConfigError
 from turnlog.secrets import SecretRef
 from turnlog.sinks.base import Delivered, Limits, Outcome, OutgoingTurn, Refused, Sink
-from turnlog.sinks.http import Answer, HttpClient
+from turnlog.sinks.http import Answer, HttpClient, check_url
 
 NAMESPACE = UUID("6d0f4a4e-8c1b-5f5e-9d2b-3a7c1e5b9f20")
 """Of the uuids that this sink makes. Changing it would duplicate everything that was ever delivered."""
@@ -50,11 +49,7 @@ class BatchOptions(Struct, frozen=True):
     read_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url must begin with http:// or https://, not {self.url!r}")
-        address = urlsplit(self.url)
-        if "@" in address.netloc or address.query or address.fragment:
-            raise ValueError("url must hold no password, no '?' and no '#'; a secret belongs into token")
+        check_url(self.url)
         if min(self.connections, self.turns, self.conversations, self.request_bytes) < 1:
             raise ValueError("connections, turns, conversations and request_bytes must be at least 1")
 

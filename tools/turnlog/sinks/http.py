@@ -11,6 +11,7 @@ from http.client import HTTPException
 from ssl import SSLCertVerificationError
 from threading import Lock
 from typing import cast
+from urllib.parse import urlsplit
 
 import msgspec
 import requests
@@ -34,6 +35,15 @@ _IDLE_CONNECTIONS_MAX = 64
 _REJECTED = (400, 409, 413, 422)
 _GATEWAY = (502, 504)
 _BROKEN = (urllib3.exceptions.HTTPError, HTTPException, requests.RequestException, OSError, ValueError)
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError for an address of a server that a sink cannot use as it stands in the configuration."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"url must begin with http:// or https://, not {url!r}")
+    address = urlsplit(url)
+    if "@" in address.netloc or address.query or address.fragment:
+        raise ValueError("url must hold no password, no '?' and no '#'; a secret belongs into token")
 
 
 class Answer(Struct, frozen=True):
@@ -91,6 +101,11 @@ class HttpClient:
     def quote(self, said: str) -> str:
         """What a server said, as it may be told: it ends in the log, where an echoed token has no place."""
         return (said.replace(self._token, "[redacted]") if self._token else said)[:_ANSWER_LENGTH_MAX]
+
+    @property
+    def credential_note(self) -> str:
+        """Which token it is that is wrong, to be put behind what says so; empty where nothing is known of it."""
+        return f"; the token is from {self._credential}" if self._credential else ""
 
     def close(self) -> None:
         """Close the connections."""
@@ -153,8 +168,8 @@ class HttpClient:
         if 300 <= status < 400:
             note += _redirection(headers.get("Location"))
         kind = self._kind(status, wait)
-        if kind == "unauthorized" and self._credential:
-            note += f"; the token is from {self._credential}"
+        if kind == "unauthorized":
+            note += self.credential_note
         return Refused(kind, f"{self._shown} answered {status}{said and f': {said}'}{note}", status, wait)
 
     def _kind(self, status: int, retry_after: float | None) -> str:

@@ -9,6 +9,7 @@ from turnlog.sinks.base import Sink
 
 SINK_TYPES = {
     "batch": "turnlog.sinks.batch:BatchSink",
+    "memobase": "turnlog.sinks.memobase:MemobaseSink",
     "memory": "turnlog.sinks.memory:MemorySink",
 }
 """The class of each type, as `module:name`; loaded when it is used, because HTTP takes 90 ms to import."""

@@ -19,7 +19,7 @@ from projections import Delivery, ProbePolicy, RetryPolicy, SinkState, Try, due_
 from projections.delivery_state import DELIVERED
 from turnlog.clock import Clock
 from turnlog.errors import TurnlogError
-from turnlog.sinks.base import Outcome, OutgoingTurn, Refused, Sink
+from turnlog.sinks.base import Lost, Outcome, OutgoingTurn, Refused, Sink
 from turnlog.sync.contents import Content, Contents
 from turnlog.sync.counts import Latencies, SyncCounts
 from turnlog.sync.lease import worker_name
@@ -90,7 +90,7 @@ class SinkDelivery:
         self._run = 0
         self._busy: set[str] = set()
         self._probing = Probing(terms.probes, lambda: self.state)
-        self._flushing = Flushing(lambda: self.state, self._busy)
+        self._flushing = Flushing(lambda: self.state, self._busy, self._has_delivered)
         self._reopened = False
         self._planned: dict[int, tuple[Content | None, TurnRecorded | None, dict[str, int]]] = {}
         self._begun = 0
@@ -152,7 +152,10 @@ class SinkDelivery:
     def begin_upkeep(self, now: datetime) -> None:
         """Ask a sink that is away whether it is back, and flush who was quiet."""
         self._probing.begin(self.sink, now, self._submit)
-        self._flushing.begin(self.sink, now, self._slots, self._submit)
+        slots = max(
+            self._slots - 1, 0 if self.under_way else 1
+        )  # a flush may take long, and turns must not wait for it
+        self._flushing.begin(self.sink, now, slots, self._submit)
 
     def flush_all(self) -> bool:
         """Flush everybody, as if they had been quiet for long; whether there was anybody."""
@@ -305,6 +308,13 @@ class SinkDelivery:
     def _try(self, ordinal: int) -> Try:
         """What happened to a turn so far; nothing, if an operator took it away meanwhile."""
         return self.state.tries.get(ordinal, Try())
+
+    def _has_delivered(self, one: Lost) -> bool:
+        """Whether this very delivery of a turn is the one that counts."""
+        ordinal = self._state.turns.ordinal(one.seq)
+        if ordinal is None or self.state.states[ordinal] != DELIVERED:
+            return False
+        return one.delivery == 1 + self.state.again.get(ordinal, 0)
 
     def _user(self, ordinal: int) -> str:
         turns = self._state.turns

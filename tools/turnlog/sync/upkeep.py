@@ -7,7 +7,7 @@ from typing import Any
 
 from eventlog import DeliveryRevoked, Event, SinkFlushed, SinkPaused, SinkResumed
 from projections import ProbePolicy, SinkState, is_open, is_probed, next_probe_at
-from turnlog.sinks.base import Flushed, FlushingSink, Refused, Sink
+from turnlog.sinks.base import Flushed, FlushingSink, Lost, Refused, Sink
 from turnlog.sync.outcomes import pause_after
 from turnlog.sync.sending import check, flush
 
@@ -67,17 +67,19 @@ class Probing:
 class Flushing:
     """Flushes the buffers of a sink's users: of those who were quiet, and of those who need room.
 
-    `busy` are the users with a request or a flush under way.
+    `busy` are the users with a request or a flush under way; `is_news` says whether the log does not know yet that the
+    sink has lost a turn.
     """
 
-    def __init__(self, state: Callable[[], SinkState], busy: set[str]) -> None:
+    def __init__(self, state: Callable[[], SinkState], busy: set[str], is_news: Callable[[Lost], bool]) -> None:
         self._state = state
         self._busy = busy
+        self._is_news = is_news
         self._again: dict[str, datetime] = {}  # not before this time, where a flush failed
 
     def due_at(self, sink: Sink) -> datetime | None:
-        """When the next user will have been quiet for long enough."""
-        return min((due for _, due in self._dues(sink)), default=None)
+        """When the next user will have been quiet for long enough, or a flush that failed is to be tried again."""
+        return min((*(due for _, due in self._dues(sink)), *self._again.values()), default=None)
 
     def begin(self, sink: Sink, now: datetime, slots: int, submit: Submit) -> None:
         """Flush whoever was quiet, at most so many."""
@@ -94,8 +96,9 @@ class Flushing:
         return bool(users)
 
     def flush(self, sink: Sink, user: str, now: datetime, submit: Submit, *, quiet: bool) -> None:
-        """Flush one user, who is busy until that is over."""
-        if isinstance(sink, FlushingSink):
+        """Flush one user, who is busy until that is over; not soon after it failed."""
+        if isinstance(sink, FlushingSink) and self._again.get(user, now) <= now:
+            self._again.pop(user, None)
             self._busy.add(user)
             up_to = self._state().buffers[user].up_to
             submit(partial(flush, sink, user, quiet=quiet), partial(self._flushed, user, up_to, now))
@@ -107,11 +110,9 @@ class Flushing:
             self._again[user] = now + timedelta(seconds=_AGAIN_SECONDS)
             pause = pause_after([outcome], state, now)
             return [pause] if pause else []
-        self._again.pop(user, None)
         flushed = SinkFlushed(sink=state.name, user=user, up_to=up_to)
-        if not outcome.lost:
-            return [flushed]
-        return [flushed, DeliveryRevoked(sink=state.name, turns=outcome.lost, reason=outcome.reason)]
+        lost = tuple(one.seq for one in outcome.lost if self._is_news(one))
+        return [flushed, DeliveryRevoked(sink=state.name, turns=lost, reason=outcome.reason)] if lost else [flushed]
 
     def _dues(self, sink: Sink) -> Iterator[tuple[str, datetime]]:
         """Who is to be flushed for being quiet, and when."""

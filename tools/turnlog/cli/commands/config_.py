@@ -49,8 +49,10 @@ def _problems(app: App) -> list[str]:
 
 
 def _print(config: Config) -> None:
-    if config.path is None:
+    sinks = ", ".join(f"{sink.name} ({sink.type})" for sink in config.sinks)
+    if config.path is not None:
+        click.echo(f"ok: {config.path}, sinks: {sinks or 'none'}")
+    elif sinks:
+        click.echo(f"ok: there is no configuration file; from the environment, sinks: {sinks}")
+    else:
         click.echo("ok: there is no configuration file, so everything has its default and nothing is delivered")
-        return
-    sinks = ", ".join(f"{sink.name} ({sink.type})" for sink in config.sinks) or "none"
-    click.echo(f"ok: {config.path}, sinks: {sinks}")
