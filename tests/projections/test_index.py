@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from eventlog import Entry, EventLog, LogUnavailable, Message, SinkEnrolled, SourceAdvanced, TurnRecorded
 from projections import Index, Place, content_digest, message_names
+from turnlog import Recorder
 from turnlog.errors import BadTurn
-from turnlog.recorder import INDEX_NAME, Recorded, Recorder
+from turnlog.recorder import INDEX_NAME, Recorded
 from turnlog.testing import wild_logs
 from turnlog.testing.clock import START
 

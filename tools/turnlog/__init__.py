@@ -11,8 +11,9 @@ Here are the programs: what touches the world. Facts are in `eventlog`, what the
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from turnlog.embedding import Recorder
     from turnlog.errors import BadTurn, Busy, ConfigError, TurnlogError, WrongUsage
-    from turnlog.recorder import Recorded, Recorder, TurnInProgress
+    from turnlog.recorder import Recorded, TurnInProgress
 
 __all__ = [
     "BadTurn",
@@ -25,7 +26,11 @@ __all__ = [
     "WrongUsage",
 ]
 
-_RECORDER = ("Recorded", "Recorder", "TurnInProgress")
+_MODULES = {
+    "Recorded": "turnlog.recorder",
+    "Recorder": "turnlog.embedding",
+    "TurnInProgress": "turnlog.recorder",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +39,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'turnlog' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("turnlog.recorder" if name in _RECORDER else "turnlog.errors"), name)
+    return getattr(import_module(_MODULES.get(name, "turnlog.errors")), name)

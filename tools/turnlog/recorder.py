@@ -33,7 +33,7 @@ class Recorded(Struct, frozen=True):
     new: bool
 
 
-class Recorder:
+class TurnRecorder:
     """Records turns into the log in `directory`, which is created if need be.
 
     Safe for any number of threads and processes. `durability` is what a return from `record` promises: `fsync`
@@ -121,7 +121,7 @@ class Recorder:
 class _Batch:
     """Turns on their way into the log: told apart first, then written together, under the index's lock."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: TurnRecorder) -> None:
         self.results: list[Recorded] = []
         self._recorder = recorder
         self._new: dict[str, tuple[TurnRecorded, int]] = {}  # by turn_id, with the result that waits for its seq
@@ -172,7 +172,7 @@ class TurnInProgress:
     exception goes on. A turn in which nothing was said is not recorded. `recorded` tells what became of it.
     """
 
-    def __init__(self, recorder: Recorder, fields: dict[str, Any]) -> None:
+    def __init__(self, recorder: TurnRecorder, fields: dict[str, Any]) -> None:
         self.recorded: Recorded | None = None
         self._recorder = recorder
         self._fields = fields

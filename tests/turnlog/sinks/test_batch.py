@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventlog import EventLog, Message, Part, SinkEnrolled, SinkPaused, TurnRecorded
+from turnlog import Recorder
 from turnlog.config import Config, SinkConfig
 from turnlog.errors import ConfigError
-from turnlog.recorder import Recorder
 from turnlog.sinks.base import Delivered, Outcome, Refused, Sink
 from turnlog.sinks.batch import BatchOptions, BatchSink, conversation_uuid, message_uuid, render
 from turnlog.sinks.registry import open_sink

@@ -9,7 +9,8 @@ import msgspec
 
 from eventlog import Event, EventLog, Message, SinkEnrolled, SyncAttempted, SyncFailed, SyncSucceeded
 from projections import DELIVERY, Delivery, RetryPolicy, SinkState, Try, replay
-from turnlog.recorder import Recorded, Recorder
+from turnlog import Recorder
+from turnlog.recorder import Recorded
 from turnlog.sync.counts import SyncCounts
 from turnlog.sync.delivery import Terms
 from turnlog.sync.engine import Engine

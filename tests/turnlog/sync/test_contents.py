@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eventlog import EventLog
 from projections import Index
-from turnlog.recorder import Recorder
+from turnlog import Recorder
 from turnlog.sync import contents as module
 from turnlog.sync.contents import Contents
 

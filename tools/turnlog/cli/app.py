@@ -17,7 +17,7 @@ from turnlog.config import Config
 from turnlog.convert import nearest
 from turnlog.errors import ConfigError, WrongUsage
 from turnlog.places import Places, find_places, read_config
-from turnlog.recorder import Recorder
+from turnlog.recorder import TurnRecorder
 from turnlog.sync.enrolment import enrol_sinks
 
 
@@ -76,10 +76,10 @@ class App:
             raise WrongUsage(f"there is no sink {name!r}{nearest(name, list(known))}")
 
     @contextmanager
-    def recorder(self, *, dry_run: bool = False, enrol: bool = True) -> Iterator[Recorder]:
+    def recorder(self, *, dry_run: bool = False, enrol: bool = True) -> Iterator[TurnRecorder]:
         """A recorder on the log; the configuration's new sinks are enrolled first."""
         directory, config = self.directory, self.config_or_defaults
-        with Recorder(directory, durability=config.log.durability, dry_run=dry_run) as recorder:
+        with TurnRecorder(directory, durability=config.log.durability, dry_run=dry_run) as recorder:
             if enrol:
                 enrol_sinks(recorder, config.sinks)
             yield recorder

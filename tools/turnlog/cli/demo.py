@@ -15,7 +15,7 @@ from eventlog import Event, EventLog, SyncSucceeded, TurnRecorded
 from projections import DELIVERY, message_names, replay
 from turnlog.config import load
 from turnlog.errors import TurnlogError
-from turnlog.recorder import Recorder
+from turnlog.recorder import TurnRecorder
 from turnlog.sinks.batch import message_uuid
 from turnlog.sources.importing import ImportCounts, import_streams
 from turnlog.sources.save_data import SaveData
@@ -127,7 +127,7 @@ class Demo:
     def import_sample(self) -> ImportCounts:
         """Record the sample's turns; those that it marks as synced were delivered before."""
         source = SaveData(user=USER, already_synced_to=SINK)
-        with Recorder(self.directory) as recorder:
+        with TurnRecorder(self.directory) as recorder:
             return import_streams(recorder, source, source.discover([sample_path()]))
 
     def deliver(self, progress: Callable[[int], None], *, kill_after: int | None = None) -> SyncResult:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from eventlog import Event, LineQuarantined, SourceAdvanced, TurnRecorded, TurnRef, TurnSkipped
 from projections import Index, content_digest
-from turnlog.recorder import Recorder
+from turnlog.recorder import TurnRecorder
 from turnlog.sources.base import Chunk, Source, Stream, Unreadable
 
 RAW_BYTES_MAX = 64 * 1024
@@ -27,7 +27,7 @@ class ImportCounts(Struct):
 
 
 def import_streams(
-    recorder: Recorder, source: Source, streams: Sequence[Stream], *, progress: Progress = lambda _: None
+    recorder: TurnRecorder, source: Source, streams: Sequence[Stream], *, progress: Progress = lambda _: None
 ) -> ImportCounts:
     """Record what the streams hold and the log does not; with a dry-run recorder, count what that would be.
 
@@ -55,7 +55,7 @@ def _with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:
 
 
 def _take_in(
-    recorder: Recorder, source: Source, stream: Stream, chunk: Chunk, counts: ImportCounts, *, last: bool
+    recorder: TurnRecorder, source: Source, stream: Stream, chunk: Chunk, counts: ImportCounts, *, last: bool
 ) -> None:
     def more(index: Index) -> list[Event]:
         notes: list[Event] = list(_quarantine(recorder, index, source.name, stream.name, chunk.unreadable))
@@ -94,7 +94,7 @@ def _advanced(source: str, stream: str, chunk: Chunk) -> SourceAdvanced:
 
 
 def _quarantine(
-    recorder: Recorder, index: Index, source: str, stream: str, pieces: Sequence[Unreadable]
+    recorder: TurnRecorder, index: Index, source: str, stream: str, pieces: Sequence[Unreadable]
 ) -> Iterator[LineQuarantined]:
     """Events for the pieces that are not in quarantine yet; the same bytes in the same stream are kept once."""
     seen: set[str] = set()
@@ -109,7 +109,7 @@ def _quarantine(
         )  # fmt: skip
 
 
-def _keep(recorder: Recorder, raw: bytes) -> dict[str, Any]:
+def _keep(recorder: TurnRecorder, raw: bytes) -> dict[str, Any]:
     """The bytes as text if they are and are few, else the name of the blob that holds them."""
     try:
         text = raw.decode()

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from eventlog import SinkEnrolled
 from turnlog.config import SinkConfig
-from turnlog.recorder import Recorder
+from turnlog.recorder import TurnRecorder
 
 
-def enrol_sinks(recorder: Recorder, sinks: Iterable[SinkConfig]) -> list[str]:
+def enrol_sinks(recorder: TurnRecorder, sinks: Iterable[SinkConfig]) -> list[str]:
     """Enrol the sinks that the log does not know, from its first turn on or from now; returns their names.
 
     A sink that was retired stays so. Raises AppendFailed.

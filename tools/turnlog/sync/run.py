@@ -15,7 +15,7 @@ from turnlog.clock import Clock, SystemClock
 from turnlog.config import Config, SinkConfig
 from turnlog.convert import nearest
 from turnlog.errors import ConfigError, TurnlogError, WrongUsage
-from turnlog.recorder import Recorder
+from turnlog.recorder import TurnRecorder
 from turnlog.sinks.registry import open_sink
 from turnlog.sync.contents import Contents
 from turnlog.sync.counts import Latencies, SyncCounts
@@ -111,7 +111,10 @@ def open_engine(
 ) -> Iterator[tuple[Engine, SyncResult]]:
     """An engine with the configured sinks (or those named), and a result that tells which could not be had."""
     chosen, result = _choose(config, names), SyncResult()
-    with Recorder(directory) as recorder, ExitStack() as held:  # it syncs every append, whatever is said of recording
+    with (
+        TurnRecorder(directory) as recorder,
+        ExitStack() as held,
+    ):  # it syncs every append, whatever recording does
         enrol_sinks(recorder, config.sinks)
         log, clock = recorder.log, clock or SystemClock()
         engine = Engine(log, clock=clock, on_events=hooks.events, on_trouble=hooks.trouble)

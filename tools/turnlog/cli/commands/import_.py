@@ -13,7 +13,7 @@ from turnlog.cli.output import print_json
 from turnlog.config import default_user
 from turnlog.convert import nearest
 from turnlog.errors import WrongUsage
-from turnlog.recorder import Recorder
+from turnlog.recorder import TurnRecorder
 from turnlog.sources.base import Source
 from turnlog.sources.importing import ImportCounts, Progress, import_streams
 from turnlog.sources.save_data import SaveData
@@ -69,7 +69,7 @@ def command(
     return 0
 
 
-def _check_sink(app: App, recorder: Recorder, name: str | None) -> None:
+def _check_sink(app: App, recorder: TurnRecorder, name: str | None) -> None:
     """A sink that nobody knows may be one to come, or a slip."""
     with recorder.index.locked():
         recorder.index.refresh()

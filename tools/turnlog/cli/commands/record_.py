@@ -12,7 +12,7 @@ from eventlog import TurnRecorded
 from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.output import one_line, print_json
 from turnlog.errors import BadTurn
-from turnlog.recorder import Recorded, Recorder, make_turn
+from turnlog.recorder import Recorded, TurnRecorder, make_turn
 
 _READ_BYTES = 1024 * 1024
 
@@ -54,7 +54,7 @@ def command(
         return _record_stdin(recorder, defaults, as_json=as_json)
 
 
-def _record_stdin(recorder: Recorder, defaults: dict[str, Any], *, as_json: bool) -> int:
+def _record_stdin(recorder: TurnRecorder, defaults: dict[str, Any], *, as_json: bool) -> int:
     """Record as the lines come; one that is no turn is told and passed over, the others are recorded."""
     number = bad = 0
     for lines in _batches():
@@ -84,7 +84,7 @@ def _without_repeats(turns: list[tuple[int, TurnRecorded]]) -> Iterator[list[tup
     yield list(stretch.values())
 
 
-def _record(recorder: Recorder, turns: list[tuple[int, TurnRecorded]], *, as_json: bool) -> int:
+def _record(recorder: TurnRecorder, turns: list[tuple[int, TurnRecorded]], *, as_json: bool) -> int:
     """Record a batch; if one of it is refused, each alone. Returns how many were refused."""
     try:
         _print(recorder.record_many([turn for _, turn in turns]), as_json=as_json)
