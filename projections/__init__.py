@@ -33,6 +33,7 @@ from projections.policy import (
     is_probed,
     next_attempt_at,
     next_probe_at,
+    waits_for,
 )
 from projections.sources import SOURCES, Sources, SourceState, StreamState
 from projections.statistics import STATISTICS, SinkCounts, Statistics
@@ -81,4 +82,5 @@ __all__ = [
     "next_attempt_at",
     "next_probe_at",
     "replay",
+    "waits_for",
 ]

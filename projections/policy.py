@@ -6,7 +6,17 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
-from projections.delivery_state import ATTEMPTING, BLAMING_KINDS, OPERATOR, PENDING, RETRYING, Delivery, SinkState, Try
+from projections.delivery_state import (
+    ATTEMPTING,
+    BLAMING_KINDS,
+    OPEN,
+    OPERATOR,
+    PENDING,
+    RETRYING,
+    Delivery,
+    SinkState,
+    Try,
+)
 
 FACTOR = 2
 """By how much the longest wait grows from one counted attempt to the next."""
@@ -153,6 +163,14 @@ def next_attempt_at(state: Delivery, sink: SinkState, ordinal: int, policy: Retr
     if due is None and attempt is not None:
         due = attempt.failed_at
     return due
+
+
+def waits_for(state: Delivery, sink: SinkState, ordinal: int) -> int | None:
+    """The seq of the earlier turn that the lane of an open turn waits for; None if it is first, or not open."""
+    lane = sink.lanes.get(state.turns.lane_id(ordinal))
+    if lane is None or lane[0] == ordinal or sink.states[ordinal] not in OPEN:
+        return None
+    return state.turns.seqs[lane[0]]
 
 
 def is_probed(sink: SinkState) -> bool:

@@ -8,15 +8,35 @@ from eventlog import Entry
 from projections import views
 from projections.fold import Fold
 
+RATE_SECONDS = 60
+"""The rate at which a sink takes turns is that of so many last seconds."""
+
 
 @dataclass
 class SinkCounts:
-    """What was done for one sink: requests made, turns delivered (and of those reconciled), failures by kind."""
+    """What was done for one sink: requests made, turns delivered (and of those reconciled), failures by kind.
+
+    `recent` counts the turns that were delivered in each of the last seconds before the last success, by Unix time.
+    """
 
     requests: int = 0
     delivered: int = 0
     reconciled: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    recent: dict[int, int] = field(default_factory=dict)
+
+    def note_delivered(self, turns: int, at: datetime) -> None:
+        """So many turns were delivered at this time."""
+        self.delivered += turns
+        second = int(at.timestamp())
+        self.recent[second] = self.recent.get(second, 0) + turns
+        if len(self.recent) > RATE_SECONDS:
+            self.recent = {known: count for known, count in self.recent.items() if known > second - RATE_SECONDS}
+
+    def rate(self, now: datetime) -> float:
+        """Turns delivered a second, over the last `RATE_SECONDS` before `now`."""
+        since = now.timestamp() - RATE_SECONDS
+        return sum(count for second, count in self.recent.items() if since < second <= now.timestamp()) / RATE_SECONDS
 
 
 @dataclass
@@ -63,7 +83,7 @@ def _sync_succeeded(state: Statistics, entry: Entry) -> None:
     event = entry.view(views.Succeeded)
     _any_event(state, entry)
     sink = _sink(state, event.sink)
-    sink.delivered += len(event.turns)
+    sink.note_delivered(len(event.turns), event.at)
     sink.reconciled += len(event.turns) if event.reconciled else 0
 
 
@@ -79,7 +99,7 @@ def _sink(state: Statistics, name: str) -> SinkCounts:
 
 STATISTICS: Fold[Statistics] = Fold(
     name="statistics",
-    version=1,
+    version=2,
     initial=Statistics,
     handlers={
         "TurnRecorded": _turn_recorded,

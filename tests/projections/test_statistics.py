@@ -1,11 +1,14 @@
 """Counters over the whole log."""
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
+from hypothesis import strategies as st
 
 from eventlog import Entry, Event, SyncAttempted, SyncFailed, SyncSucceeded, TurnHeader, UnknownEvent
 from projections import STATISTICS, SinkCounts, Statistics, fold_all
+from projections.statistics import RATE_SECONDS
 from turnlog.testing import logs, make_entries, wild_logs
 
 from .support import attempted, failed, succeeded, turn
@@ -57,7 +60,24 @@ def test_an_example() -> None:
     events: list[Event] = [turn("a"), turn("b", revision=2), attempted(1, 2), succeeded(3, 1, reconciled=True)]
     state = statistics(make_entries([*events, failed(3, 2, kind="rejected")]))
     assert (state.events, state.turns, state.revisions) == (5, 2, 1)
-    assert state.sinks == {"alpha": SinkCounts(1, 1, 1, Counter(rejected=1))}
+    counts = state.sinks["alpha"]
+    assert (counts.requests, counts.delivered, counts.reconciled) == (1, 1, 1)
+    assert counts.failures == Counter(rejected=1)
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 40)), max_size=30), st.integers(0, 100))
+def test_the_rate_is_that_of_the_last_minute(deliveries: list[tuple[int, int]], later: int) -> None:
+    """Turns delivered in it, a second, whenever one asks; what is remembered for that does not grow with the log."""
+    counts, now, told = SinkCounts(), datetime(2026, 11, 20, tzinfo=UTC), []
+    for turns, seconds in deliveries:
+        now += timedelta(seconds=seconds)
+        counts.note_delivered(turns, now)
+        told.append((turns, now))
+    now += timedelta(seconds=later)
+    recent = sum(turns for turns, at in told if now - at < timedelta(seconds=RATE_SECONDS))
+    assert counts.rate(now) == recent / RATE_SECONDS
+    assert counts.delivered == sum(turns for turns, _ in told)
+    assert len(counts.recent) <= RATE_SECONDS + 1
 
 
 def test_a_broken_turn_is_a_line_and_no_turn() -> None:

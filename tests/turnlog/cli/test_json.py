@@ -14,18 +14,20 @@ SYNC = ("delivered", "failed", "dead", "pending", "reconciled")
 PLAN = ("sink", "turns")
 PENDING = (
     "seq", "turn_id", "revision", "source", "user", "conversation", "sink", "state", "attempts", "next_attempt_at",
-    "last_error",
+    "last_error", "waits_for", "held",
 )  # fmt: skip
 LAST_ERROR = ("kind", "status", "message")
 VERIFY = ("ok", "events", "segments", "problems")
 PROBLEM = ("kind", "segment", "seq", "offset", "detail")
 STATS = ("events", "last_seq", "turns", "revisions", "by_type", "by_source", "by_hour", "sinks")
 SINK_STATS = (*STATES, "requests", "reconciled", "failures")
-SINKS = ("sink", "type", "state", "lag_seconds", "counts", "pause", "last_success_at")
+SINKS = (
+    "sink", "type", "state", "lag_seconds", "counts", "pause", "last_success_at", "in_flight", "rate", "next_probe_at",
+)  # fmt: skip
 SOURCES = ("source", "turns", "quarantined", "last_turn_at", "streams")
 STREAM = ("stream", "cursor", "advanced_at", "quarantined")
 SHOW = ("seq", "turn_id", "revision", "recorded_at", "turn", "sinks", "events")
-AT_SINK = ("state", "attempts", "next_attempt_at", "last_error", "waits_for", "receipt")
+AT_SINK = ("state", "attempts", "next_attempt_at", "last_error", "waits_for", "receipt", "held")
 LIFE_EVENT = ("seq", "at", "type", "fields")
 CONFIG_CHECK = ("ok", "path", "problems")
 
@@ -88,7 +90,7 @@ def test_pending_prints_a_line_for_each_turn_and_sink(cli: Cli, server: Answerin
     cli.record("hi", turn_id="a", user="ann", conversation="c", source="s")
     (row,) = cli.ok("pending", "--json").objects
     assert keys(row) == PENDING
-    assert tuple(row.values()) == (3, "a", 1, "s", "ann", "c", "team", "pending", 0, None, None)
+    assert tuple(row.values()) == (3, "a", 1, "s", "ann", "c", "team", "pending", 0, None, None, None, False)
     server.status = 500
     assert cli("sync", "--once").code == 1
     (row,) = cli.ok("pending", "--json").objects
@@ -97,6 +99,9 @@ def test_pending_prints_a_line_for_each_turn_and_sink(cli: Cli, server: Answerin
         "retrying", 1, "failed", 500,
     )  # fmt: skip
     assert row["next_attempt_at"].endswith("Z")
+    cli.record("ho", turn_id="b", user="ann", conversation="c", source="s")
+    _, waiting = cli.ok("pending", "--json").objects
+    assert (waiting["waits_for"], waiting["next_attempt_at"], row["waits_for"]) == (row["seq"], None, None)
 
 
 def test_retry_and_skip_print_what_they_decide_about(cli: Cli) -> None:
@@ -153,6 +158,8 @@ def test_sinks_prints_a_line_for_each_sink(cli: Cli) -> None:
     assert paused["lag_seconds"] >= 0
     assert keys(paused["pause"]) == ("kind", "reason", "since", "until")
     assert paused["pause"]["kind"] == "unavailable"
+    assert paused["next_probe_at"] > paused["pause"]["since"]
+    assert (paused["in_flight"], paused["rate"]) == (0, 0)
 
 
 def test_sources_prints_a_line_for_each_source(cli: Cli) -> None:

@@ -4,10 +4,14 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 import msgspec
+
+if TYPE_CHECKING:
+    from turnlog.sync.life import AtSink
+    from turnlog.sync.listing import TurnAtSink
 
 
 def print_json(value: Any) -> None:
@@ -38,6 +42,17 @@ def ago(then: datetime | None, now: datetime) -> str:
         return "-"
     seconds = (now - then).total_seconds()
     return f"{duration(seconds)} ago" if seconds >= 0 else f"in {duration(-seconds)}"
+
+
+def following(turn: "AtSink | TurnAtSink", now: datetime) -> str:
+    """What a turn waits for, if it is for more than its turn: a time, an earlier turn, or the operator."""
+    if turn.held:
+        return "held: retry or skip it"
+    if turn.waits_for is not None:
+        return f"after {turn.waits_for}"
+    if turn.next_attempt_at is not None:
+        return f"{ago(turn.next_attempt_at, now)}, {turn.next_attempt_at:%Y-%m-%d %H:%M:%SZ}"
+    return "-"
 
 
 def duration(seconds: float) -> str:

@@ -1,15 +1,15 @@
 """How each sink is, as far as the log can tell."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from itertools import chain
 
 from msgspec import Struct
 
 from eventlog import EventLog
-from projections import Delivery, Pause, SinkState
+from projections import Delivery, Pause, SinkCounts, SinkState, Statistics, is_open, next_probe_at
+from projections.delivery_state import ATTEMPTING
 from turnlog.clock import age_seconds
-from turnlog.config import SinkConfig
+from turnlog.config import Config, SinkConfig
 
 
 class SinkHealth(Struct, frozen=True):
@@ -17,7 +17,9 @@ class SinkHealth(Struct, frozen=True):
 
     `state`: `new` (configured, enrolled by the next command that writes), `ok`, `idle` (nothing to send), `paused`,
     `retired`, `unconfigured` (enrolled, but nobody can deliver to it). `lag_seconds` is the age of the oldest turn
-    that is not delivered, dead ones aside; None if there is none.
+    that is not delivered, dead ones aside; None if there is none. `in_flight` turns are being sent, or were when their
+    worker died; `rate` turns a second were delivered over the last minute. `next_probe_at` is when a paused sink is
+    asked whether it is back, or tried again; None if it waits for the operator, or for a credential.
     """
 
     sink: str
@@ -27,28 +29,47 @@ class SinkHealth(Struct, frozen=True):
     counts: dict[str, int]
     pause: Pause | None
     last_success_at: datetime | None
+    in_flight: int = 0
+    rate: float = 0.0
+    next_probe_at: datetime | None = None
 
 
-def sink_health(log: EventLog, state: Delivery, configured: Sequence[SinkConfig], now: datetime) -> list[SinkHealth]:
-    """The sinks of the log, whose state is `state`, then those that only the configuration knows."""
-    names = {sink.name for sink in configured}
-    known = [_health(log, state.turns.seqs, sink, sink.name in names, now) for sink in state.sinks.values()]
-    new = [_unborn(sink) for sink in configured if sink.name not in state.sinks]
-    return [*known, *new]
+def sink_health(
+    log: EventLog, state: Delivery, statistics: Statistics, config: Config, now: datetime
+) -> list[SinkHealth]:
+    """The sinks of the log, of which `state` and `statistics` tell, then those that only the configuration knows."""
+    configured = {sink.name for sink in config.sinks}
+    known = []
+    for name, sink in state.sinks.items():
+        oldest = _oldest(log, state, sink)
+        known.append(
+            SinkHealth(
+                sink=name,
+                type=sink.kind,
+                state=_state(sink, now, configured=name in configured, idle=oldest is None),
+                lag_seconds=age_seconds(oldest, now) if oldest else None,
+                counts=sink.totals(),
+                pause=sink.pause,
+                last_success_at=sink.last_success_at,
+                in_flight=sink.counts[ATTEMPTING],
+                rate=statistics.sinks.get(name, SinkCounts()).rate(now),
+                next_probe_at=_next_probe_at(sink, config, now),
+            )
+        )
+    return [*known, *(_unborn(sink) for sink in config.sinks if sink.name not in state.sinks)]
 
 
-def _health(log: EventLog, seqs: Sequence[int], sink: SinkState, configured: bool, now: datetime) -> SinkHealth:  # noqa: FBT001 - one of two facts
+def _oldest(log: EventLog, state: Delivery, sink: SinkState) -> datetime | None:
+    """When the oldest turn was recorded that the sink has not got."""
     oldest = min(chain.from_iterable(sink.lanes.values()), default=None)
-    entry = log.get(seqs[oldest]) if oldest is not None else None
-    return SinkHealth(
-        sink=sink.name,
-        type=sink.kind,
-        state=_state(sink, now, configured=configured, idle=oldest is None),
-        lag_seconds=age_seconds(entry.at, now) if entry else None,
-        counts=sink.totals(),
-        pause=sink.pause,
-        last_success_at=sink.last_success_at,
-    )
+    entry = log.get(state.turns.seqs[oldest]) if oldest is not None else None
+    return entry.at if entry else None
+
+
+def _next_probe_at(sink: SinkState, config: Config, now: datetime) -> datetime | None:
+    if sink.pause is None or is_open(sink, now):
+        return None
+    return sink.pause.until or next_probe_at(sink, config.sync.probing(), after=now)
 
 
 def _state(sink: SinkState, now: datetime, *, configured: bool, idle: bool) -> str:
@@ -56,7 +77,7 @@ def _state(sink: SinkState, now: datetime, *, configured: bool, idle: bool) -> s
         return "retired"
     if not configured:
         return "unconfigured"
-    if sink.pause is not None and (sink.pause.until is None or sink.pause.until > now):
+    if not is_open(sink, now):
         return "paused"
     return "idle" if idle else "ok"
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from eventlog import Entry, EventLog, TurnHeader, TurnRecorded
-from projections import DELIVERY, STATE_NAMES, Delivery, Failure, RetryPolicy, fold_all, next_attempt_at
+from projections import DELIVERY, STATE_NAMES, Delivery, Failure, RetryPolicy, fold_all, next_attempt_at, waits_for
 from turnlog.errors import TurnlogError
 
 
@@ -23,7 +23,10 @@ class LifeEvent(Struct, frozen=True):
 
 
 class AtSink(Struct, frozen=True):
-    """Where the turn stands at a sink; `waits_for` is the seq of the earlier turn that its lane waits for."""
+    """Where the turn stands at a sink.
+
+    `waits_for` is the seq of the earlier turn that its lane waits for; with `held` it waits for the operator.
+    """
 
     state: str
     attempts: int
@@ -31,6 +34,7 @@ class AtSink(Struct, frozen=True):
     last_error: Failure | None
     waits_for: int | None
     receipt: Any
+    held: bool = False
 
 
 class Life(Struct, frozen=True):
@@ -111,14 +115,13 @@ def _at_sink(state: Delivery, name: str, seq: int, policy: RetryPolicy, events: 
     sink, ordinal = state.sinks[name], state.turns.ordinal(seq)
     assert ordinal is not None  # noqa: S101 - it has a state there
     attempt = sink.tries.get(ordinal)
-    lane = sink.lanes.get(state.turns.lane_id(ordinal))
-    waits = lane is not None and ordinal in lane and lane[0] != ordinal
     receipts = [e.fields.get("receipt") for e in events if e.type == "SyncSucceeded" and e.fields["sink"] == name]
     return AtSink(
         state=state.turn_state(name, seq),
         attempts=attempt.attempts if attempt else 0,
         next_attempt_at=next_attempt_at(state, sink, ordinal, policy),
         last_error=attempt.error if attempt else None,
-        waits_for=state.turns.seqs[lane[0]] if lane and waits else None,
+        waits_for=waits_for(state, sink, ordinal),
+        held=attempt is not None and attempt.held,
         receipt=receipts[-1] if receipts else None,
     )

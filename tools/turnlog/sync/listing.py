@@ -6,7 +6,16 @@ from datetime import datetime
 from msgspec import Struct
 
 from eventlog import Entry, EventLog, TurnHeader
-from projections import STATE_NAMES, UNDELIVERED, Delivery, Failure, RetryPolicy, SinkState, next_attempt_at
+from projections import (
+    STATE_NAMES,
+    UNDELIVERED,
+    Delivery,
+    Failure,
+    RetryPolicy,
+    SinkState,
+    next_attempt_at,
+    waits_for,
+)
 
 
 class Filter(Struct, frozen=True):
@@ -37,7 +46,10 @@ class Filter(Struct, frozen=True):
 
 
 class TurnAtSink(Struct, frozen=True):
-    """Where one turn stands at one sink; the fields are those of `turnlog pending --json`."""
+    """Where one turn stands at one sink; the fields are those of `turnlog pending --json`.
+
+    `waits_for` is the seq of the earlier turn that its lane waits for; with `held` it waits for the operator.
+    """
 
     seq: int
     turn_id: str
@@ -50,6 +62,8 @@ class TurnAtSink(Struct, frozen=True):
     attempts: int
     next_attempt_at: datetime | None
     last_error: Failure | None
+    waits_for: int | None = None
+    held: bool = False
 
 
 def list_turns(
@@ -104,4 +118,6 @@ def _row(
         attempts=attempt.attempts if attempt else 0,
         next_attempt_at=next_attempt_at(state, sink, ordinal, policy),
         last_error=attempt.error if attempt else None,
+        waits_for=waits_for(state, sink, ordinal),
+        held=attempt is not None and attempt.held,
     )

@@ -8,7 +8,7 @@ import click
 from projections import DELIVERY
 from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.filters import filter_options, to_filter
-from turnlog.cli.output import ago, print_json, print_table
+from turnlog.cli.output import following, print_json, print_table
 from turnlog.sync.listing import TurnAtSink, list_turns
 
 
@@ -42,5 +42,5 @@ def command(app: App, /, as_json: bool, **chosen: Any) -> None:
 
 def _line(row: TurnAtSink, now: datetime) -> tuple[Any, ...]:
     error = row.last_error and f"{row.last_error.kind}: {row.last_error.message}"
-    following = ago(row.next_attempt_at, now) if row.next_attempt_at else "-"
-    return row.seq, row.turn_id, row.user, row.conversation, row.sink, row.state, row.attempts, following, error
+    turn = row.seq, row.turn_id, row.user, row.conversation, row.sink, row.state, row.attempts
+    return *turn, following(row, now), error

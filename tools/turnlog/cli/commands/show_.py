@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from turnlog.cli.app import App, json_option, pass_app
-from turnlog.cli.output import ago, one_line, print_json, print_table
+from turnlog.cli.output import ago, following, one_line, print_json, print_table
 from turnlog.errors import WrongUsage
 from turnlog.sync.life import AtSink, Life, LifeEvent, find_turns, tell_life
 
@@ -54,10 +54,8 @@ def _tell(text: str) -> None:
 
 def _where(sink: AtSink, now: datetime) -> str:
     parts = [sink.state, f"{sink.attempts} attempts counted"]
-    if sink.waits_for:
-        parts.append(f"waits for the turn at seq {sink.waits_for}")
-    if sink.next_attempt_at:
-        parts.append(f"next {ago(sink.next_attempt_at, now)} ({sink.next_attempt_at:%Y-%m-%d %H:%M:%SZ})")
+    if sink.waits_for or sink.next_attempt_at or sink.held:
+        parts.append(f"next {following(sink, now)}")
     if sink.last_error:
         parts.append(f"last error {sink.last_error.kind}: {sink.last_error.message}")
     return ", ".join(parts)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from eventlog import Event, SinkPaused, SinkResumed, SinkRetired
-from projections import DELIVERY, OPERATOR
+from projections import DELIVERY, OPERATOR, STATISTICS
 from turnlog.cli.app import App, json_option, pass_app
 from turnlog.cli.output import ago, duration, print_json, print_table
 from turnlog.errors import WrongUsage
@@ -25,13 +25,14 @@ def command(ctx: click.Context, as_json: bool) -> None:
     app = ctx.find_object(App)
     assert app is not None  # noqa: S101 - the group made it
     now = datetime.now(UTC)
-    (state,) = app.replay(DELIVERY)
-    healths = sink_health(app.read_log(), state, app.config_or_defaults.sinks, now)
+    state, statistics = app.replay(DELIVERY, STATISTICS)
+    healths = sink_health(app.read_log(), state, statistics, app.config_or_defaults, now)
     if as_json:
         for health in healths:
             print_json(health)
     elif healths:
-        columns = ("sink", "type", "state", "lag", "pending", "retrying", "delivered", "dead", "last success")
+        counted = ("pending", "retrying", "delivered", "dead")
+        columns = ("sink", "type", "state", "lag", "in flight", "turns/s", *counted, "last success")
         print_table(columns, [_line(health, now) for health in healths])
     else:
         click.echo("no sink is configured or enrolled; see README.md, Configuration", err=True)
@@ -40,10 +41,12 @@ def command(ctx: click.Context, as_json: bool) -> None:
 def _line(health: SinkHealth, now: datetime) -> tuple[object, ...]:
     state = health.state
     if health.pause is not None:
-        state = f"paused ({health.pause.kind}) {ago(health.pause.since, now)}: {health.pause.reason}"
+        following = f", next probe {ago(health.next_probe_at, now)}" if health.next_probe_at else ""
+        state = f"paused ({health.pause.kind}) {ago(health.pause.since, now)}{following}: {health.pause.reason}"
     lag = None if health.lag_seconds is None else duration(health.lag_seconds)
     counts = (health.counts[name] for name in ("pending", "retrying", "delivered", "dead"))
-    return health.sink, health.type, state, lag, *counts, ago(health.last_success_at, now)
+    rate = f"{health.rate:.1f}" if health.rate else None
+    return health.sink, health.type, state, lag, health.in_flight, rate, *counts, ago(health.last_success_at, now)
 
 
 @command.command("pause")
