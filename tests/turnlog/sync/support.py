@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from turnlog.sync.counts import SyncCounts
 from turnlog.sync.delivery import Terms
 from turnlog.sync.engine import Engine
 from turnlog.testing import FakeClock, FaultySink, check_laws
+from turnlog.testing.clock import START
 
 SINK = "alpha"
 POLICY = RetryPolicy(max_attempts=3, base_seconds=2.0, max_seconds=60.0)
@@ -24,15 +26,46 @@ class Crash(BaseException):
     """The end of a process, as far as the engine can tell."""
 
 
+class Agenda(FakeClock):
+    """A clock that passes at once while an engine waits, and at whose hours things happen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return (self.now() - START).total_seconds()
+
+    def at(self, seconds: float, action: Callable[[], object]) -> None:
+        """Do this so many seconds after the start, before anything else that is planned later."""
+        heappush(self._due, (seconds, len(self._due), action))
+
+    def wait(self, wait: Callable[[float], None], seconds: float) -> None:
+        """Let time pass until somebody else has something to do."""
+        left = self._due[0][0] - self.seconds if self._due else seconds
+        super().wait(wait, max(0.0, min(seconds, left)))
+        while self._due and self._due[0][0] <= self.seconds:
+            heappop(self._due)[2]()
+
+
 class Bench:
     """A log in a folder, whose clock is the engine's, one enrolled sink, and engines to run."""
 
-    def __init__(self, directory: Path, sink: FaultySink | None = None, *, policy: RetryPolicy = POLICY) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        sink: FaultySink | None = None,
+        *,
+        policy: RetryPolicy = POLICY,
+        clock: FakeClock | None = None,
+    ) -> None:
         self.directory = directory
         self.sink = sink or FaultySink()
         self.policy = policy
         self.terms = Terms()
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.listen: Callable[[Sequence[Event]], None] = lambda _: None
         self._open()
         self.recorder.append([SinkEnrolled(sink=SINK, kind="faulty")])

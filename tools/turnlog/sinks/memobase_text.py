@@ -77,10 +77,10 @@ def restore(text: str) -> str:
 
 
 def tokens(text: str) -> int:
-    """How many tokens a text is at most, as good as certainly.
+    """About how many tokens a text is, on the high side.
 
     Measured with the vocabulary o200k on prose in 9 languages, code, JSON, base64, hex digits, emoji, and random
-    letters, accents and signs: never above 4/3 of this, and for prose about half of it.
+    letters, accents and signs: in truth never more than 4/3 of this, and for prose about half of it.
     """
     data = text.encode("utf-8", "surrogatepass")
     dense = sum(map(len, _DENSE.findall(data)))

@@ -126,7 +126,7 @@ class Engine:
                     sink.ask_again()
             try:
                 self._round()
-                self._wait(sweep_seconds)
+                self._wait(sweep_seconds - (now - swept).total_seconds())
             except EventLogError as error:
                 self._on_trouble(f"{error}; trying again")
                 self._waiter.wait(_TROUBLE_SECONDS)
