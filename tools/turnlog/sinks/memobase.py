@@ -92,6 +92,7 @@ class MemobaseSink(Sink):
             credential=str(options.token or ""),
         )
         self._client, self._api = client, MemobaseApi(client)
+        self._parts: dict[tuple[int, int], int] = {}  # acknowledged, of turns that got stuck halfway
 
     @classmethod
     def from_options(cls, options: dict[str, Any], *, where: str, folder: Path) -> Self:
@@ -160,10 +161,11 @@ class MemobaseSink(Sink):
 
     def _deliver(self, batch: Sequence[OutgoingTurn]) -> Delivered:
         user, pieces = user_uuid(batch[0].event.user), self._pieces(batch)
-        done = 0
+        key = batch[0].seq, batch[0].delivery
+        done = self._parts.get(key, 0)
         if len(pieces) > 1 and batch[0].tries:
             newest, _ = self._look_for(user, batch[0])
-            done = newest.part if newest else 0
+            done = max(done, newest.part if newest else 0)
         blobs, buffered = [], 0
         for part, piece in enumerate(pieces[done:], start=done + 1):
             if part > 1:  # two of them are too much for one flush
@@ -171,6 +173,8 @@ class MemobaseSink(Sink):
             fields = _fields(batch, part, len(pieces), continues=piece.continues)
             blobs.append(self._insert(user, batch[0].event.user, piece, fields))
             buffered = sum(message.tokens for message in piece.messages)
+            self._parts[key] = part
+        self._parts.pop(key, None)
         return Delivered({"user": user, "blobs": blobs}, buffered=buffered)
 
     def _pieces(self, batch: Sequence[OutgoingTurn]) -> list[Piece]:

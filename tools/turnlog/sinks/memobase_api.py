@@ -251,7 +251,8 @@ _SAID_WITH_500 = (
 _MEANT_BY_500 = (
     ("sorry, we have encountered", "unavailable", "Memobase does not reach its database, or Redis"),
     ("disallowed special token", "rejected", "Memobase cannot process a blob that it stored: a special token is in it"),
-    ("nul (0x00)", "rejected", "Memobase cannot store a NUL character"),
+    ("unsupported unicode", "rejected", "Memobase cannot store a character of the text"),
+    ("invalid byte sequence", "rejected", "Memobase cannot store a character of the text"),
     ("\\u0000", "rejected", "Memobase cannot store a NUL character"),
     ("surrogates not allowed", "rejected", "Memobase cannot store half a character"),
 )
