@@ -1,6 +1,6 @@
 """What the tests of the sink `memobase` share: a double, sinks that deliver to it, and what it was told."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -54,17 +54,21 @@ def fields_of(blob: Blob) -> Fields:
 
 
 def texts_by_conversation(double: MemobaseDouble) -> dict[str, list[str]]:
-    """All that was ever stored: for each conversation the texts of its messages, parts of one put together."""
-    told: dict[str, list[str]] = {}
-    for blob in double.blobs():
-        fields = fields_of(blob)
-        texts = told.setdefault(restore(fields.conversation), [])
-        for i, message in enumerate(blob.messages):
-            alias = message.get("alias", "")
+    """All that was ever stored: for each conversation the texts of its messages."""
+    return told((fields_of(blob), blob.messages) for blob in double.blobs())
+
+
+def told(blobs: Iterable[tuple[Fields, Sequence[dict[str, str]]]]) -> dict[str, list[str]]:
+    """What blobs tell, in the order of their arrival: for each conversation its messages' texts, parts put together."""
+    said: dict[str, list[str]] = {}
+    for fields, messages in blobs:
+        texts = said.setdefault(restore(fields.conversation), [])
+        for i, message in enumerate(messages):
+            alias = message.get("alias") or ""
             if alias.startswith("[") and not alias.startswith(FOLDED):
                 continue  # a structured part
             if i == 0 and fields.continues:
                 texts[-1] += message["content"]
             else:
                 texts.append(message["content"])
-    return {conversation: [restore(text) for text in texts] for conversation, texts in told.items()}
+    return {conversation: [restore(text) for text in texts] for conversation, texts in said.items()}
