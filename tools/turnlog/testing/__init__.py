@@ -4,6 +4,8 @@
   them.
 * `events`, `turns`, `logs`, `wild_logs` ... are hypothesis strategies.
 * `check_laws` holds a log against the laws of delivery; `finished_lines` are the bytes that must never change.
+* `turnlog.testing.memobase.MemobaseDouble` is a Memobase server, also as a process of its own, and
+  `turnlog.testing.proxy.FaultProxy` the network before any server; they are imported from there.
 * `turnlog.testing.sink_contract.SinkContract` and `turnlog.testing.source_contract.SourceContract` are the tests that
   every sink and every source passes. They need pytest and are imported from there.
 

@@ -25,7 +25,7 @@ Where nothing is known of the real server, the double assumes:
 * GET, PUT and DELETE of a user that is not there, and GET of such a blob, answer errno 404, with HTTP 200.
 * The lists of blobs and of buffer rows are `{"data": {"ids": [...]}}`; PUT takes the data object itself; profile, event
   and context are `{"profiles": [...]}`, `{"events": [...]}`, `{"context": ""}` with what the model was told as content.
-* A wrong Content-Type is 422. A body that is not UTF-8, or that says it is encoded, is 400.
+* A wrong Content-Type is 422. A body that is not UTF-8 is 400, as compressed ones are.
 * What holds of a message's content holds of its alias and `created_at`: text, and no bad or special text. Null is none.
 * While the database or Redis is down everything but the health check answers as an insert does. A quota that is used up
   stops inserts only. A request that meets several rows is answered by the first of: unauthorized, schema, down, quota,
@@ -52,6 +52,8 @@ from turnlog.testing.memobase_blobs import Blob, Prompt
 from turnlog.testing.memobase_rows import ERROR_ROWS, INSERT_ROWS, Reply, known
 from turnlog.testing.memobase_server import LoopbackServer
 from turnlog.testing.memobase_store import MemobaseStore, Options, Switches
+
+__all__ = ["ERROR_ROWS", "INSERT_ROWS", "STATE_PATH", "Blob", "MemobaseDouble", "Prompt", "Switches", "main"]
 
 STATE_PATH = "/double/state"
 

@@ -70,8 +70,6 @@ class _Call(NamedTuple):
 
     def json(self) -> dict[str, Any]:
         """The body. A JSON object, or _Invalid; what is not UTF-8, such as gzip, is _Unreadable."""
-        if self.request.headers.get("content-encoding", "identity") != "identity":
-            raise _Unreadable
         if self.request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise _Invalid("Content-Type should be application/json", self.request.body.decode("utf-8", "replace"))
         try:
