@@ -7,7 +7,7 @@ import pytest
 from .support import NOBODY, ROOT, Answering, Cli, batch_sink, memory_sink, old_file
 
 STATES = ("pending", "attempting", "retrying", "delivered", "dead", "skipped", "superseded")
-REPLAY = ("events", "last_seq", "turns", "sinks")
+REPLAY = ("events", "last_seq", "turns", "sinks", "reconciled")
 RECORD = ("seq", "turn_id", "revision", "new")
 IMPORT = ("recorded", "revised", "unchanged", "quarantined")
 SYNC = ("delivered", "failed", "dead", "pending", "reconciled")
@@ -61,7 +61,9 @@ def test_import_prints_its_counts(cli: Cli) -> None:
 
 def test_replay_prints_the_state(cli: Cli) -> None:
     """The seven states of each sink add up to the turns that it is owed."""
-    assert cli.ok("replay", "--json").object == {"events": 0, "last_seq": 0, "turns": 0, "sinks": {}}
+    assert cli.ok("replay", "--json").object == {
+        "events": 0, "last_seq": 0, "turns": 0, "sinks": {}, "reconciled": {},
+    }  # fmt: skip
     cli.configure(memory_sink())
     cli.record("hi", turn_id="a")
     cli.record("ho", turn_id="a")

@@ -85,8 +85,9 @@ def test_people_get_a_table(told: Cli) -> None:
     """The same numbers."""
     counts, titles, row = told.ok("replay", "--until", "6").out.splitlines()
     assert counts == "6 events, 2 turns, last seq 6"
-    assert titles.split() == ["sink", "pending", "attempting", "retrying", "delivered", "dead", "skipped", "superseded"]
-    assert row.split() == ["mem", "1", "0", "0", "1", "0", "0", "0"]
+    states = ["pending", "attempting", "retrying", "delivered", "dead", "skipped", "superseded"]
+    assert titles.split() == ["sink", *states, "reconciled"]
+    assert row.split() == ["mem", "1", "0", "0", "1", "0", "0", "0", "0"]
 
 
 def test_a_checkpoint_is_used_only_when_asked_for(cli: Cli) -> None:

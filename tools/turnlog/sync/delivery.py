@@ -137,6 +137,7 @@ class SinkDelivery:
         self._flying.clear()  # of a run that was broken off: they are settled as those of a worker that died
         self._busy.clear()
         self._other_jobs = 0
+        self._flushing.begin_run()
         self._run += 1
         if not self.is_owed:
             return

@@ -76,6 +76,12 @@ class Flushing:
         self._busy = busy
         self._is_news = is_news
         self._again: dict[str, datetime] = {}  # not before this time, where a flush failed
+        self._flushed_for_all: set[str] = set()
+
+    def begin_run(self) -> None:
+        """A run begins."""
+        self._again.clear()
+        self._flushed_for_all.clear()
 
     def due_at(self, sink: Sink) -> datetime | None:
         """When the next user will have been quiet for long enough, or a flush that failed is to be tried again."""
@@ -88,9 +94,13 @@ class Flushing:
             self.flush(sink, user, now, submit, quiet=True)
 
     def begin_all(self, sink: Sink, now: datetime, submit: Submit) -> bool:
-        """Flush everybody who may be flushed for being quiet, as if they were; whether there was anybody."""
+        """Flush everybody who may be flushed for being quiet, as if they were; whether there was anybody.
+
+        Each once a run: what a flush has lost, and is there again, would be lost again and again.
+        """
         users = [user for user, _ in self._dues(sink)] if is_open(self._state(), now) else []
-        users = [user for user in users if user not in self._again]
+        users = [user for user in users if user not in self._again and user not in self._flushed_for_all]
+        self._flushed_for_all.update(users)
         for user in users:
             self.flush(sink, user, now, submit, quiet=True)
         return bool(users)

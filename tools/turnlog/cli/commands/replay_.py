@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from eventlog import EventLog, Problem
-from projections import DELIVERY, STATE_NAMES, STATISTICS, Checkpoints, Fold, replay
+from projections import DELIVERY, STATE_NAMES, STATISTICS, Checkpoints, Fold, SinkCounts, replay
 from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.output import print_json, print_table
 from turnlog.clock import as_utc
@@ -37,7 +37,7 @@ def command(app: App, until: int | datetime | None, from_checkpoint: bool, check
     """Rebuild the state from the log alone, also of the past.
 
     Reads nothing but the log's segments, unless a checkpoint is asked for. Ends 1 if something in the log is damaged,
-    or if a checkpoint and the log do not agree.
+    or if a checkpoint and the log do not agree. What is `reconciled` was in doubt, and found when the sink was asked.
     """
     if until is not None and (from_checkpoint or check):
         raise WrongUsage("--until shows the past, where there are no checkpoints; leave one of the options out")
@@ -48,13 +48,15 @@ def command(app: App, until: int | datetime | None, from_checkpoint: bool, check
     delivery, statistics = states
     agree = not check or _agree(log, folds, states)
     sinks = {name: sink.totals() for name, sink in delivery.sinks.items()}
+    reconciled = {name: statistics.sinks.get(name, SinkCounts()).reconciled for name in sinks}
     if as_json:
         counts = {"events": statistics.events, "last_seq": statistics.last_seq, "turns": statistics.turns}
-        print_json({**counts, "sinks": sinks})
+        print_json({**counts, "sinks": sinks, "reconciled": reconciled})
     else:
         click.echo(f"{statistics.events} events, {statistics.turns} turns, last seq {statistics.last_seq}")
-        if sinks:
-            print_table(("sink", *STATE_NAMES[1:]), [(name, *totals.values()) for name, totals in sinks.items()])
+        rows = [(name, *totals.values(), reconciled[name]) for name, totals in sinks.items()]
+        if rows:
+            print_table(("sink", *STATE_NAMES[1:], "reconciled"), rows)
     for problem in problems:
         say(f"passed over {problem.segment} at byte {problem.offset}: {problem.detail}; see `turnlog verify`")
     return 0 if agree and not problems else 1
