@@ -364,6 +364,49 @@ def test_a_redirect_says_where_it_points(wire: Wire) -> None:
     assert "hush" not in refused.error
 
 
+def test_a_redirect_within_a_server_says_where_it_points(wire: Wire) -> None:
+    """An address without a host is told as it is."""
+    assert " and points to /v2;" in refusal(wire, reply(308, b"", "Location: /v2?key=hush")).error
+
+
+@pytest.mark.parametrize("path", ["", "/", "/hook/", "/hook?key=a/", "/hook/?a=%20b&c"])
+def test_without_a_path_the_url_is_used_as_it_is(wire: Wire, path: str) -> None:
+    """With its query, and the slash that it ends with or not; with a path it is what the path is put behind."""
+    wire.answers = [reply(200)]
+    with client_of(wire.url + path) as client:
+        assert client.request("POST", "", b"{}") == Answer(200, b"")
+        if "?" not in path:
+            assert client.request("POST", "/x", b"{}") == Answer(200, b"")
+    lines = [request.split(b"\r\n")[0].decode() for request in wire.requests]
+    assert lines[0] == f"POST {path or '/'} HTTP/1.1"
+    assert lines[1:] in ([], [f"POST {path.rstrip('/')}/x HTTP/1.1"])
+
+
+def test_headers_of_one_s_own_go_with_every_request(wire: Wire) -> None:
+    """They take the place of what would be sent otherwise, in whatever case they are written."""
+    wire.answers = [reply(200)]
+    with client_of(wire.url, headers={"user-AGENT": "me", "X-Key": "k"}) as client:
+        client.request("POST", "/", b"{}")
+    head = wire.requests[0].lower()
+    assert head.count(b"user-agent:") == 1
+    assert b"user-agent: me\r\n" in head
+    assert b"x-key: k\r\n" in head
+
+
+def test_what_is_to_be_hidden_is_not_told(wire: Wire) -> None:
+    """Neither when a server echoes it, nor in what is said of an address that is none."""
+    wire.answers = [reply(422, b'{"error":"hush-hush is not hush"}')]
+    with client_of(wire.url, hidden=["hush", "", "hush-hush"]) as client:
+        told = client.request("POST", "/", b"{}")
+    assert isinstance(told, Refused)
+    assert told.error.endswith(": [redacted] is not [redacted]")
+    with client_of("http://?key=hush", hidden=["key=hush"], shown="the server") as client:
+        told = client.request("POST", "", b"{}")
+    assert isinstance(told, Refused)
+    assert told.error.startswith("the server cannot be reached: ")
+    assert "hush" not in told.error
+
+
 def test_a_proxy_is_asked_as_the_environment_says(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """`http_proxy` gets the whole URL; `no_proxy` keeps it out of the way."""
     wire.answers = [reply(200, b"ok")]

@@ -4,12 +4,13 @@ requests knows best which proxy and which certificate authorities a user means, 
 than all else that is done for a turn. So it is asked once, and the calls are made on the pool of urllib3 that it gives.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from ssl import SSLCertVerificationError
 from threading import Lock
+from types import MappingProxyType
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -58,7 +59,8 @@ class HttpClient:
 
     `connect_seconds` are for connecting and the TLS handshake, `send_seconds` for sending a request, `read_seconds` for
     all of its answer. `idempotent` says that every request may be sent again. `credential` names where the token
-    is, for the error that says that it is wrong.
+    is, for the error that says that it is wrong. `headers` go with every request. `shown` is how errors call the server
+    (by default the URL without its secrets), `hidden` are texts that no error tells, as it tells no token.
 
     Redirects are not followed, so that the token never goes to another host. Proxies and certificate authorities
     come from the environment as requests takes them.
@@ -74,10 +76,16 @@ class HttpClient:
         idempotent: bool,
         send_seconds: float = 30.0,
         credential: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
+        shown: str = "",
+        hidden: Iterable[str] = (),
     ) -> None:
-        self.base_url = base_url.rstrip("/")
-        self._shown = _without_password(self.base_url)
-        self._token = token
+        self._url = base_url
+        self._shown = shown or _without_secrets(base_url).rstrip("/")
+        self._headers = {"Content-Type": "application/json", **headers}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._hidden = sorted({text for text in (token, *hidden) if text}, key=len, reverse=True)
         self._seconds = {"connect": connect_seconds, "send": send_seconds, "answer": read_seconds}
         self._idempotent = idempotent
         self._credential = credential
@@ -88,19 +96,24 @@ class HttpClient:
     def request(
         self, method: str, path: str, body: bytes | None = None, *, headers: Mapping[str, str] | None = None
     ) -> Answer | Refused:
-        """Make one request; `body` is JSON. Whatever does not end in a 2xx is a `Refused` of the right kind."""
+        """Make one request; `body` is JSON. Whatever does not end in a 2xx is a `Refused` of the right kind.
+
+        `path` is put behind the base URL; if it is empty, that is used as it is.
+        """
         self._progress.stage = "connect"
         try:
             status, answered, body = self._ask(method, path, body, headers)
         except _BROKEN as error:
-            return self._broken(error, changes=method != "GET")
+            return self._broken(error, changes=method not in ("GET", "HEAD"))
         if 200 <= status < 300:
             return Answer(status, body)
         return self._refusal(status, answered, body)
 
     def quote(self, said: str) -> str:
         """What a server said, as it may be told: it ends in the log, where an echoed token has no place."""
-        return (said.replace(self._token, "[redacted]") if self._token else said)[:_ANSWER_LENGTH_MAX]
+        for secret in self._hidden:
+            said = said.replace(secret, "[redacted]")
+        return said[:_ANSWER_LENGTH_MAX]
 
     @property
     def credential_note(self) -> str:
@@ -118,7 +131,7 @@ class HttpClient:
         route = self._route or self._find_route()
         response = route.pool.urlopen(
             method,
-            route.prefix + path,
+            route.target.rstrip("/") + path if path else route.target,
             body,
             {**route.headers, **headers} if headers else route.headers,
             retries=False,
@@ -139,7 +152,7 @@ class HttpClient:
     def _find_route(self) -> "_Route":
         with self._routing:
             if self._route is None:
-                self._route = _find_route(self.base_url, self._token)
+                self._route = _find_route(self._url, self._headers)
                 times = {"send_seconds": self._seconds["send"], "answer_seconds": self._seconds["answer"]}
                 bound(self._route.pool, self._progress, **times)
             return self._route
@@ -150,7 +163,7 @@ class HttpClient:
         late = _is_late(error)
         seconds = f"{self._seconds[stage]:g} s"
         if stage == "connect":
-            reason = f"did not answer within {seconds}" if late else f"cannot be reached: {_cause(error)}"
+            reason = f"did not answer within {seconds}" if late else f"cannot be reached: {self.quote(_cause(error))}"
             return Refused("unavailable", f"{self._shown} {reason}")
         if stage == "send":
             reason = f"did not take the request within {seconds}" if late else "broke the connection during the request"
@@ -166,7 +179,8 @@ class HttpClient:
         wait, note = _retry_after(headers.get("Retry-After"))
         said = self.quote(_said(body))
         if 300 <= status < 400:
-            note += _redirection(headers.get("Location"))
+            place = self.quote(_without_secrets(headers.get("Location") or ""))
+            note += place and f" and points to {place}; redirects are not followed, so correct the url"
         kind = self._kind(status, wait)
         if kind == "unauthorized":
             note += self.credential_note
@@ -194,15 +208,26 @@ class _Route(Struct, frozen=True):
     """The way to a server, and how requests would call there."""
 
     pool: HTTPConnectionPool
-    prefix: str
+    target: str
     headers: dict[str, str]
 
 
-def _find_route(url: str, token: str | None) -> _Route:
+def check_url(url: str, *, query: bool = False) -> None:
+    """Raise ValueError for what is no address of a server, or holds a password; only with `query` may it have a '?'."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("url must begin with http:// or https://")
+    if not url.isprintable() or " " in url:
+        raise ValueError("url must hold no blanks and nothing that cannot be printed")
+    address = urlsplit(url)
+    if not address.hostname:
+        raise ValueError("url names no host")
+    if "@" in address.netloc or "#" in url or (address.query and not query):
+        signs = "no '#'" if query else "no '?' and no '#'"
+        raise ValueError(f"url must hold no password, {signs}; a secret belongs into token")
+
+
+def _find_route(url: str, headers: Mapping[str, str]) -> _Route:
     """What requests makes of the url and the environment: proxy, certificate authorities, credentials in the url."""
-    headers = {"Content-Type": "application/json"}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
     with requests.Session() as session:
         session.trust_env = False  # a ~/.netrc is not where the configuration says that the token is
         request = session.prepare_request(requests.Request("GET", url, headers=headers))
@@ -212,16 +237,16 @@ def _find_route(url: str, token: str | None) -> _Route:
     pool = adapter.get_connection_with_tls_context(request, settings["verify"], proxies=settings["proxies"], cert=None)
     return _Route(
         cast("HTTPConnectionPool", pool),
-        adapter.request_url(request, settings["proxies"]).rstrip("/"),
+        adapter.request_url(request, settings["proxies"]),
         dict(request.headers),
     )
 
 
-def _without_password(url: str) -> str:
-    """An address as it may be told: what stands before the host may be a password."""
-    scheme, _, rest = url.partition("://")
+def _without_secrets(url: str) -> str:
+    """An address as it may be told: what stands before the host may be a password, what stands after the path a key."""
+    scheme, slashes, rest = url.partition("?")[0].partition("#")[0].partition("//")
     host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _is_late(error: BaseException) -> bool:
@@ -245,14 +270,6 @@ def _cause(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
     return told or type(error).__name__
-
-
-def _redirection(location: str | None) -> str:
-    """Where a redirect, which is not followed, points; without a password, or what a query may hold."""
-    if not location:
-        return ""
-    place = _without_password(location.partition("?")[0].partition("#")[0])[:_ANSWER_LENGTH_MAX]
-    return f" and points to {place}; redirects are not followed, so correct the url"
 
 
 def _said(body: bytes) -> str:
