@@ -21,7 +21,8 @@ try:
     from fcntl import LOCK_UN as _UNLOCK
     from fcntl import flock as _flock
 except ImportError:  # not POSIX: filelock knows how
-    from filelock import lock_descriptor, unlock_descriptor
+    from filelock import lock_descriptor as lock_descriptor
+    from filelock import unlock_descriptor as unlock_descriptor
 else:
 
     def lock_descriptor(fd: int, *, blocking: bool = True) -> bool:  # type: ignore[misc]

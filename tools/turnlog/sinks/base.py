@@ -7,7 +7,7 @@ does, from the kinds of `Refused`. Its answers are values; an exception from a s
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -129,7 +129,7 @@ class Sink(Protocol):
     """Whether it wants to know where a turn stands in its conversation, which has to be looked up."""
 
     @classmethod
-    def from_options(cls, options: dict[str, Any], *, where: str, folder: Path) -> Self:
+    def from_options(cls, options: dict[str, Any], *, where: str, folder: Path) -> "Sink":
         """The sink that a configuration describes; `where` names it in errors, `folder` is where its paths begin.
 
         Raises ConfigError.

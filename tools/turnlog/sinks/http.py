@@ -38,15 +38,6 @@ _GATEWAY = (502, 504)
 _BROKEN = (urllib3.exceptions.HTTPError, HTTPException, requests.RequestException, OSError, ValueError)
 
 
-def check_url(url: str) -> None:
-    """Raise ValueError for an address of a server that a sink cannot use as it stands in the configuration."""
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"url must begin with http:// or https://, not {url!r}")
-    address = urlsplit(url)
-    if "@" in address.netloc or address.query or address.fragment:
-        raise ValueError("url must hold no password, no '?' and no '#'; a secret belongs into token")
-
-
 class Answer(Struct, frozen=True):
     """A reply with a 2xx status."""
 

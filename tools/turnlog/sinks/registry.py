@@ -9,8 +9,10 @@ from turnlog.sinks.base import Sink
 
 SINK_TYPES = {
     "batch": "turnlog.sinks.batch:BatchSink",
+    "jsonl": "turnlog.sinks.jsonl:JsonlSink",
     "memobase": "turnlog.sinks.memobase:MemobaseSink",
     "memory": "turnlog.sinks.memory:MemorySink",
+    "webhook": "turnlog.sinks.webhook:WebhookSink",
 }
 """The class of each type, as `module:name`; loaded when it is used, because HTTP takes 90 ms to import."""
 
