@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -11,6 +11,7 @@ import click
 from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.output import print_json, print_table
 from turnlog.cli.progress import Progress, show_progress
+from turnlog.sinks.jsonl import STDOUT
 from turnlog.sync.engine import Engine
 from turnlog.sync.run import Hooks, PlannedRequest, SyncResult, plan_all, sync_follow, sync_once
 
@@ -40,6 +41,9 @@ def command(
             "say --once to deliver what can be delivered now, --follow (with --wait, if you like) to go on in real "
             "time, or --dry-run to see what would be sent"
         )
+    turns_on_stdout = _writes_turns_out(app, sinks)
+    if turns_on_stdout and as_json:
+        raise click.UsageError("a sink writes its turns to stdout, where --json would be among them; leave it away")
     with _stop_on_signals() as stop, show_progress(lasting=follow, quiet=as_json) as progress:
         hooks = Hooks(
             events=progress.note,
@@ -49,7 +53,7 @@ def command(
         )
         deliver = sync_follow if follow else sync_once
         result = deliver(app.directory, app.config, sinks, hooks=hooks)
-    _print(result, as_json=as_json)
+    _print(result, as_json=as_json, tell=say if turns_on_stdout else print)
     return result.exit_code
 
 
@@ -107,7 +111,13 @@ def _brief(seqs: tuple[int, ...]) -> str:
     return shown + (", ..." if len(seqs) > 10 else "")
 
 
-def _print(result: SyncResult, *, as_json: bool) -> None:
+def _writes_turns_out(app: App, names: tuple[str, ...]) -> bool:
+    """Whether stdout belongs to the turns of a sink that is delivered to."""
+    sinks = (sink for sink in app.config.sinks if not names or sink.name in names)
+    return any(sink.type == "jsonl" and sink.options.get("path") == STDOUT for sink in sinks)
+
+
+def _print(result: SyncResult, *, as_json: bool, tell: Callable[[str], None]) -> None:
     for problem in result.problems:
         say(problem)
     if as_json:
@@ -115,12 +125,12 @@ def _print(result: SyncResult, *, as_json: bool) -> None:
         return
     counts = result.counts
     enqueued, tried = counts.delivered + counts.dead + counts.pending, counts.delivered + counts.failed + counts.dead
-    print(
+    tell(
         f"enqueued {enqueued}, delivered {counts.delivered}, failed {counts.failed}, dead {counts.dead}, "
         f"pending {counts.pending}, reconciled {counts.reconciled}"
     )
     if tried:
-        print(f"success rate {counts.delivered / tried:.1%}{_latencies(result)}")
+        tell(f"success rate {counts.delivered / tried:.1%}{_latencies(result)}")
 
 
 def _latencies(result: SyncResult) -> str:
