@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
@@ -25,6 +24,8 @@ from projections import message_names
 from turnlog.cli.main import run
 from turnlog.sinks.batch import message_uuid
 from turnlog.testing import finished_lines
+
+from ..sinks.hooks import serving
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "canary-4711-token"
@@ -242,15 +243,8 @@ def answering() -> Iterator[Answering]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        state.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield state
-        finally:
-            server.shutdown()
-            thread.join()
+    with HTTPServer(("127.0.0.1", 0), Handler) as server, serving(server) as state.url:
+        yield state
 
 
 class Witness:

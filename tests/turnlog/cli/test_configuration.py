@@ -92,7 +92,7 @@ def test_a_sinks_own_options_are_checked(cli: Cli) -> None:
             "sink 'd': Expected `object | null`, got `str` at `token`",
             "sink 'e': a secret is { env = NAME } or { file = PATH }, one of them",
             "sink 'f': missing key `url`",
-            "sink 'g': unknown type 'carrier-pigeon'; known: batch, memobase, memory",
+            "sink 'g': unknown type 'carrier-pigeon'; known: batch, jsonl, memobase, memory, webhook",
             "sink 'h': unknown key 'tokn'; did you mean 'token'?",
         ),
         result.sentences,

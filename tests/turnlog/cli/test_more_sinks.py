@@ -145,6 +145,17 @@ def test_a_file_that_cannot_be_written_is_the_sink_s_trouble(cli: Cli) -> None:
     assert cli.ok("sync", "--once", "--json").object["delivered"] == 1
 
 
+def test_the_log_itself_is_no_file_to_append_to(cli: Cli) -> None:
+    """A path that names a segment would ruin the log: nothing is written to it."""
+    cli.record("hi")
+    (segment,) = (cli.directory / "log").iterdir()
+    cli.configure(jsonl_sink(f"log/{segment.name}"))
+    result = cli("sync", "--once")
+    assert (result.code, cli.states("file")) == (1, {"pending": 1})
+    assert "it is a part of Turnlog's own log" in result.err
+    assert cli.ok("verify", "--json").object["ok"]
+
+
 def test_turns_are_posted_to_a_webhook(cli: Cli, tmp_path: Path) -> None:
     """As a configuration has it; what is wrong in it is told by `config check` with the nearest right word."""
     (tmp_path / "secret").write_text("whsec_" + "QUJD" * 8)

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
 
@@ -110,11 +110,17 @@ def hooking() -> Iterator[Hook]:
     hook = Hook()
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.hook = hook
-        hook.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
+        with serving(server) as hook.url:
             yield hook
-        finally:
-            server.shutdown()
-            thread.join()
+
+
+@contextmanager
+def serving(server: HTTPServer) -> Iterator[str]:
+    """Have a thread serve; yields the URL."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()

@@ -13,6 +13,7 @@ from stat import S_ISREG
 
 import msgspec
 
+from eventlog.codec import HEAD as LOG_HEAD
 from eventlog.files import Files
 from eventlog.locks import lock_descriptor
 
@@ -127,6 +128,8 @@ class LinesFile:
     def _take(self, descriptor: int) -> None:
         if not S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
+        if os.pread(descriptor, len(LOG_HEAD), 0) == LOG_HEAD:
+            raise OSError(errno.EINVAL, "it is a part of Turnlog's own log")
         if not lock_descriptor(descriptor, blocking=False):
             raise OSError(errno.EBUSY, "another sink or process writes to it")
 
