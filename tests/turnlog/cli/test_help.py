@@ -24,7 +24,9 @@ SUBCOMMANDS = sorted(_subcommands())
 
 def test_the_commands_are_those_of_the_design() -> None:
     """Nothing is missing from the first slice, in the order of the documentation."""
-    first_slice = "demo record import sync pending show retry skip replay verify stats tail sinks sources serve config"
+    first_slice = (
+        "demo record import sync pending show retry skip replay verify stats tail sinks sources redact serve config"
+    )
     assert list(COMMANDS) == first_slice.split()
     assert SUBCOMMANDS == [("config", "check"), ("sinks", "pause"), ("sinks", "resume"), ("sinks", "retire")]
 

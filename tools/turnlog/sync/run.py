@@ -16,6 +16,8 @@ from turnlog.config import Config, SinkConfig
 from turnlog.convert import nearest
 from turnlog.errors import ConfigError, TurnlogError, WrongUsage
 from turnlog.recorder import TurnRecorder
+from turnlog.redaction import redact_turn
+from turnlog.sinks.base import Sink
 from turnlog.sinks.registry import open_sink
 from turnlog.sync.contents import Contents
 from turnlog.sync.counts import Latencies, SyncCounts
@@ -137,16 +139,18 @@ def _add_sink(
     with ExitStack() as own:
         own.enter_context(lease(directory, sink.name, wait=hooks.wait_for_lease, say=hooks.trouble))
         opened = own.enter_context(closing(open_sink(config, sink)))
-        delivery = engine.add(sink.name, opened, _terms(config, sink))
+        delivery = engine.add(sink.name, opened, _terms(config, sink, opened))
         held.push(own.pop_all())
     return delivery
 
 
-def _terms(config: Config, sink: SinkConfig) -> Terms:
+def _terms(config: Config, sink: SinkConfig, opened: Sink) -> Terms:
+    redacts = opened.remote if sink.redact is None else sink.redact
     return Terms(
         retries=config.sync.policy(),
         probes=config.sync.probing(),
         on_doubt=sink.on_doubt,
+        redact=redact_turn if redacts else None,
         reopen=lambda: open_sink(config, sink),
     )
 
@@ -173,7 +177,7 @@ def plan_all(directory: Path, config: Config, names: Sequence[str] = ()) -> list
     requests = []
     for chosen in sinks:
         with closing(open_sink(config, chosen)) as sink:
-            terms = _terms(config, chosen)
+            terms = _terms(config, chosen, sink)
             delivery = SinkDelivery(
                 chosen.name, sink, terms, state=lambda: state, contents=contents, clock=clock, finished=lambda _: None
             )
