@@ -69,17 +69,21 @@ def test_a_sink_may_ask_for_patience_with_one_turn(bench: Bench) -> None:
 @pytest.mark.parametrize("fault", [rejected(), failed()])
 @pytest.mark.parametrize("connections", [1, 4])
 def test_one_poisoned_turn_is_isolated_by_halving(make: Make, fault: Fault, connections: int) -> None:
-    """Of 200 turns in 5 lanes one is refused: all others arrive in order, it alone is dead, its lane went on."""
+    """Of 1,000 turns in ten lanes one is refused: all others arrive in order, it alone is dead, its lane went on."""
     bench = make(FaultySink(connections=connections, limits=Limits(turns=500)), policy=RetryPolicy(max_attempts=1))
-    lanes = [bench.record(40, user=user) for user in ("ann", "bob", "cas", "dan", "eve")]
+    lanes = [bench.record(100, user=f"user{number}") for number in range(10)]
     culprit = lanes[2][17]
     bench.sink.rule = lambda turns: fault if poison(culprit)(turns) else None
-    assert bench.run() == SyncCounts(delivered=199, dead=1)
+    assert bench.run() == SyncCounts(delivered=999, dead=1)
     assert [seq for seq, state in bench.states().items() if state == "dead"] == [culprit]
     for lane in lanes:
         assert [seq for seq in bench.sink.taken if seq in lane] == [seq for seq in lane if seq != culprit]
-    assert len(bench.sink.taken) == 199
-    assert sum(poison(culprit)(request.turns) for request in bench.sink.requests) <= 9  # 200, 100, 50 ... 1
+    assert len(bench.sink.taken) == 999
+    assert sum(poison(culprit)(request.turns) for request in bench.sink.requests) <= 10  # 500, 250, 125 ... 1
+    tried = bench.tried(culprit)
+    assert tried is not None
+    assert tried.error is not None
+    assert tried.error.message == (fault.refused.error if fault.refused else "")
     assert bench.requests().count((culprit,)) == 1
 
 
