@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from eventlog import (
+    ConversationNoted,
     Entry,
     Event,
     EventLog,
@@ -32,7 +33,7 @@ from eventlog import (
 )
 from eventlog.codec import decode_line, encode_line
 
-VERSION = 2
+VERSION = 4
 """Of the tables' shape and meaning; an index of another version is made anew."""
 
 _NO_TIME = datetime.fromtimestamp(0, UTC)
@@ -52,6 +53,8 @@ CREATE TABLE had (seq INTEGER, sink TEXT, PRIMARY KEY (seq, sink)) WITHOUT ROWID
 CREATE TABLE streams (source TEXT, stream TEXT, cursor TEXT, PRIMARY KEY (source, stream)) WITHOUT ROWID;
 CREATE TABLE quarantined (
     source TEXT, stream TEXT, digest TEXT, PRIMARY KEY (source, stream, digest)) WITHOUT ROWID;
+CREATE TABLE noted (
+    source TEXT, conversation TEXT, digest BLOB, PRIMARY KEY (source, conversation, digest)) WITHOUT ROWID;
 """
 
 
@@ -185,6 +188,11 @@ class Index:
         query = "SELECT 1 FROM quarantined WHERE source = ? AND stream = ? AND digest = ?"
         return bool(self._rows(query, source, stream, digest))
 
+    def is_news(self, note: ConversationNoted) -> bool:
+        """Whether this was never noted of its conversation."""
+        query = "SELECT 1 FROM noted WHERE source = ? AND conversation = ? AND digest = ?"
+        return not self._rows(query, note.source, note.conversation, _note_digest(note))
+
     def pretend(self, events: Sequence[Event]) -> range:
         """Take in events that were not appended, as if they were; for an index in memory, which nobody else sees."""
         first = max(self._known_seq(), 1) + 1  # an empty log's first line opens its first segment
@@ -272,6 +280,10 @@ class Index:
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
 
+def _note_digest(note: ConversationNoted) -> bytes:
+    return blake2b(msgspec.json.encode([note.title, note.notes], order="deterministic"), digest_size=16).digest()
+
+
 def _checksum(entry: Entry) -> str:
     return entry.line[8:16].decode()
 
@@ -335,10 +347,18 @@ def _line_quarantined(connection: sqlite3.Connection, entry: Entry) -> None:
         connection.execute("INSERT OR IGNORE INTO quarantined VALUES (?, ?, ?)", row)
 
 
+def _conversation_noted(connection: sqlite3.Connection, entry: Entry) -> None:
+    event = entry.event
+    if isinstance(event, ConversationNoted):
+        row = (event.source, event.conversation, _note_digest(event))
+        connection.execute("INSERT OR IGNORE INTO noted VALUES (?, ?, ?)", row)
+
+
 _HANDLERS = {
     "TurnRecorded": _turn_recorded,
     "TurnSkipped": _turn_skipped,
     "SinkEnrolled": _sink_enrolled,
     "SourceAdvanced": _source_advanced,
     "LineQuarantined": _line_quarantined,
+    "ConversationNoted": _conversation_noted,
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -74,15 +75,17 @@ class TurnRecorder:
         times = {"started_at": started_at, "ended_at": ended_at}
         return self.record_many([make_turn({**fields, **said, **times, "source": source})])[0]
 
-    def record_many(self, turns: Iterable[TurnRecorded], *, more: MoreEvents | None = None) -> list[Recorded]:
+    def record_many(
+        self, turns: Iterable[TurnRecorded], *, more: MoreEvents | None = None, adopt: bool = False
+    ) -> list[Recorded]:
         """Record turns in order, in one write and one sync; their `revision` and `supersedes` are set here.
 
-        `more` names further events for the same write; it is called with the index while nobody else writes.
-        Raises BadTurn if a turn belongs to another user or conversation than before, AppendFailed if the system
-        refuses.
+        `more` names further events for the same write; it is called with the index while nobody else writes. With
+        `adopt` a turn that is known stays with the user and in the conversation that it is known in. Otherwise raises
+        BadTurn if they are others than before; AppendFailed if the system refuses.
         """
         with self.index.locked():
-            batch = _Batch(self)
+            batch = _Batch(self, adopt=adopt)
             for turn in turns:
                 batch.add(turn)
             batch.write(more(self.index) if more else ())
@@ -106,8 +109,8 @@ class TurnRecorder:
         return self.index.pretend(events)
 
     def keep_blob(self, data: bytes) -> str:
-        """Keep a payload beside the log; returns its digest. A dry run keeps nothing."""
-        return "" if self._dry_run else self.log.blobs.put(data)
+        """Keep a payload beside the log; returns its SHA-256. A dry run keeps nothing."""
+        return sha256(data).hexdigest() if self._dry_run else self.log.blobs.put(data)
 
     def __enter__(self) -> Self:
         return self
@@ -121,9 +124,10 @@ class TurnRecorder:
 class _Batch:
     """Turns on their way into the log: told apart first, then written together, under the index's lock."""
 
-    def __init__(self, recorder: TurnRecorder) -> None:
+    def __init__(self, recorder: TurnRecorder, *, adopt: bool) -> None:
         self.results: list[Recorded] = []
         self._recorder = recorder
+        self._adopt = adopt
         self._new: dict[str, tuple[TurnRecorded, int]] = {}  # by turn_id, with the result that waits for its seq
         recorder.index.refresh()
 
@@ -133,6 +137,8 @@ class _Batch:
             self.write(())
             self._recorder.index.refresh()
         known = self._recorder.index.find(turn.turn_id, _digest(turn))
+        if known is not None and self._adopt:
+            turn = msgspec.structs.replace(turn, user=known.user, conversation=known.conversation)
         if known is not None and (known.user, known.conversation) != (turn.user, turn.conversation):
             raise BadTurn(
                 f"the turn {turn.turn_id!r} is recorded for the user {known.user!r} in the conversation "

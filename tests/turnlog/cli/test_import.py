@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from turnlog.sources.registry import SOURCE_TYPES
+
 from .support import NOBODY, ROOT, Cli, batch_sink, memory_sink, old_file
 
 SAMPLE = ROOT / "data" / "save_data.jsonl"
@@ -138,7 +140,7 @@ def test_bad_input_is_one_sentence_and_records_nothing(cli: Cli, path: Path, tmp
     file, folder, missing, pipe = (str(p) for p in (path, tmp_path, tmp_path / "none", tmp_path / "pipe"))
     refused = {
         ("save-dat", file): "unknown source 'save-dat'; did you mean 'save_data'?",
-        ("zzz", file): "unknown source 'zzz'; known: save_data",
+        ("zzz", file): f"unknown source 'zzz'; known: {', '.join(sorted([*SOURCE_TYPES, 'auto']))}",
         ("save-data", missing): f"{missing} cannot be read: No such file or directory",
         ("save-data", file, missing): f"{missing} cannot be read: No such file or directory",
         ("save-data", folder): f"{folder} is a folder; name the file in it that is to be read",
@@ -150,3 +152,16 @@ def test_bad_input_is_one_sentence_and_records_nothing(cli: Cli, path: Path, tmp
     for arguments, sentence in refused.items():
         assert cli.refused(2, "import", *arguments) == sentence
     assert not cli.directory.exists()
+
+
+def test_what_a_file_is_is_found_out_by_its_structure(cli: Cli, path: Path, tmp_path: Path) -> None:
+    """`auto` takes what it knows, whatever it is called and wherever in a folder, and tells what it does not know."""
+    folder = tmp_path / "things"
+    folder.mkdir()
+    old_file(folder / "renamed.bin", range(3))
+    (folder / "notes.txt").write_text("nothing of ours")
+    (folder / "elsewhere").symlink_to(old_file(path, range(5, 9)))
+    result = cli("import", "auto", "--json", str(folder))
+    assert (result.code, result.object["recorded"]) == (0, 3)
+    assert result.sentence == f"{folder / 'notes.txt'} is of no format that is known, so it is left out"
+    assert cli.ok("import", "save-data", "--json", str(folder / "renamed.bin")).object["unchanged"] == 3

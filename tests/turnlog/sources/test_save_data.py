@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from eventlog import ROLES, Message, Part, TurnRecorded
 from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Source, Unreadable
-from turnlog.sources.save_data import NESTING_MAX, SaveData
+from turnlog.sources.objects import NESTING_MAX
+from turnlog.sources.save_data import SaveData
 from turnlog.testing.source_contract import SourceContract, ids_of, read_all, turns_of
 
 SAMPLE = Path(__file__).parents[3] / "data" / "save_data.jsonl"

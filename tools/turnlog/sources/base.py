@@ -5,13 +5,33 @@ its turns and what could not be read are appended, then its cursor. A source wri
 reads. Reading the same content again yields the same turn ids, so that nothing is recorded twice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import tzinfo
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from msgspec import Struct
 
-from eventlog import TurnRecorded
+from eventlog import ConversationNoted, TurnRecorded
+
+Keep = Callable[[bytes], str]
+"""Keeps a payload that is too large, or too raw, for an event beside the log; returns its SHA-256, which names it."""
+
+PAYLOAD_BYTES_MAX = 64 * 1024
+"""What is larger than this is kept beside the log; so is what is no text, whatever its size."""
+
+
+def keep_nothing(data: bytes) -> str:
+    """A `Keep` for whoever only wants to know what there is."""
+    return sha256(data).hexdigest()
+
+
+class SourceOptions(Struct, frozen=True):
+    """What a source is told: whose turns they are, and where naive times are from (None: this machine)."""
+
+    user: str = "default"
+    timezone: tzinfo | None = None
 
 
 class Stream(Struct, frozen=True):
@@ -34,7 +54,8 @@ class Chunk(Struct, frozen=True):
     """Some turns of a stream in order, what could not be read among them, and the cursor behind it all.
 
     `cursor` is plain JSON data and means something to its source only; `fingerprint` tells whether a stream still
-    begins as it did. `offset` is how many bytes of the stream have been read, for progress bars.
+    begins as it did. `offset` is how many bytes of the stream have been read, for progress bars. `notes` are what is
+    said of conversations beside their turns: titles, branches, which other conversations hold a turn too.
     """
 
     turns: tuple[TurnRecorded, ...]
@@ -42,6 +63,7 @@ class Chunk(Struct, frozen=True):
     cursor: Any
     fingerprint: str
     offset: int
+    notes: tuple[ConversationNoted, ...] = ()
 
 
 class Source(Protocol):
@@ -50,8 +72,23 @@ class Source(Protocol):
     name: ClassVar[str]
     """As it stands in events, with underscores."""
 
+    global_ids: ClassVar[bool] = False
+    """Whether a turn may be in several of its conversations, as a fork has those of its parent: then it stays in the
+    one that it was recorded in first."""
+
+    @classmethod
+    def from_options(cls, options: SourceOptions) -> Self:
+        """A source for a user."""
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether a regular file is one of its own, by its structure and not by its name. Raises nothing."""
+
     def discover(self, paths: Sequence[Path]) -> list[Stream]:
         """The streams in what the user named. Raises WrongUsage for what cannot be read."""
 
-    def read(self, stream: Stream, cursor: Any = None) -> Iterator[Chunk]:
-        """What came since `cursor` (None: everything). Raises WrongUsage if the stream cannot be read."""
+    def read(self, stream: Stream, cursor: Any = None, *, keep: Keep = keep_nothing) -> Iterator[Chunk]:
+        """What came since `cursor` (None: everything). Raises WrongUsage if the stream cannot be read.
+
+        Payloads that no event should hold are given to `keep`, and told by the digest that it returns.
+        """

@@ -25,6 +25,11 @@ class ImportCounts(Struct):
     unchanged: int = 0
     quarantined: int = 0
 
+    def add(self, other: "ImportCounts") -> None:
+        """Take in the counts of another source."""
+        for name in ImportCounts.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 def import_streams(
     recorder: TurnRecorder, source: Source, streams: Sequence[Stream], *, progress: Progress = lambda _: None
@@ -37,7 +42,7 @@ def import_streams(
     counts = ImportCounts()
     for stream in streams:
         read = 0
-        for chunk, last in _with_last(source.read(stream)):
+        for chunk, last in _with_last(source.read(stream, keep=recorder.keep_blob)):
             _take_in(recorder, source, stream, chunk, counts, last=last)
             progress(max(0, chunk.offset - read))  # a stream that was rewritten meanwhile is read anew
             read = chunk.offset
@@ -60,11 +65,12 @@ def _take_in(
     def more(index: Index) -> list[Event]:
         notes: list[Event] = list(_quarantine(recorder, index, source.name, stream.name, chunk.unreadable))
         notes += _delivered_since(index, chunk.turns)
+        notes += [note for note in chunk.notes if index.is_news(note)]
         if (notes or last) and index.cursor(source.name, stream.name) != chunk.cursor:
             notes.append(_advanced(source.name, stream.name, chunk))
         return notes
 
-    for result in recorder.record_many(chunk.turns, more=more):
+    for result in recorder.record_many(chunk.turns, more=more, adopt=source.global_ids):
         if not result.new:
             counts.unchanged += 1
         elif result.revision > 1:

@@ -29,31 +29,30 @@ of lines. How such a file is read:
 import json
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import blake2b
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
 
 from eventlog import ROLES, Message, Part, TurnRecorded
 from turnlog.errors import WrongUsage
-from turnlog.sources.base import Chunk, Stream, Unreadable
+from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
+from turnlog.sources.files import file_stamp, open_regular, path_text, refusal
+from turnlog.sources.objects import CannotRead, Piece, objects_on
 from turnlog.text import clean
 
 CHUNK_TURNS_MAX = 500
 CHUNK_BYTES = 4 * 1024 * 1024
 """A chunk ends with the object that reaches this many bytes of the file."""
 
-NESTING_MAX = 100
-"""Deeper objects are damage: how deep Python can follow depends on who calls, and identities must not."""
+_RECOGNISED_BYTES_MAX = 1024 * 1024
 
 PASSES_MAX = 5
 """How often a reading starts over because the file was rewritten under it."""
 
-_INK = re.compile("[^ \t\r\n\ufeff]")
 _DIGITS = re.compile(r"[0-9]+(\.[0-9]*)?")
 _LINE_COUNT = re.compile(rb"\s*([0-9]{1,18})\s*")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,6 +68,7 @@ class SaveData:
     """
 
     name: ClassVar[str] = "save_data"
+    global_ids: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -87,36 +87,55 @@ class SaveData:
         self._already_synced_to: str | None = clean(already_synced_to)[0]
         self._timezone = timezone
 
+    @classmethod
+    def from_options(cls, options: SourceOptions) -> Self:
+        """See `Source.from_options`."""
+        return cls(user=options.user, timezone=options.timezone)
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether the first line is an object with a list of messages with roles, and nothing that others write."""
+        try:
+            with open_regular(path) as file:
+                line = file.readline(_RECOGNISED_BYTES_MAX)
+        except WrongUsage:
+            return False
+        record = next((piece.record for piece in objects_on(line)), {})
+        messages = record.get("messages")
+        first = messages[0] if isinstance(messages, list) and messages else None
+        return isinstance(first, dict) and "role" in first and "content" in first and "type" not in record
+
     def discover(self, paths: Sequence[Path]) -> list[Stream]:
         """The files as streams, in order, each once. Raises WrongUsage for what is no readable file."""
         streams: dict[str, Stream] = {}
         for named in paths:
             path = Path(os.path.abspath(named))  # noqa: PTH100 - resolve() follows links; the user named the link
-            with _open(path) as file:
+            with open_regular(path) as file:
                 size_bytes = os.fstat(file.fileno()).st_size
             self._lines_synced(path)
-            name = _as_text(path)
+            name = path_text(path)
             streams.setdefault(name, Stream(name=name, path=path, size_bytes=size_bytes))
         return list(streams.values())
 
-    def read(self, stream: Stream, cursor: Any = None) -> Iterator[Chunk]:
+    def read(self, stream: Stream, cursor: Any = None, *, keep: Keep = keep_nothing) -> Iterator[Chunk]:
         """Every turn from the beginning, whatever the cursor (see the module). An empty file yields no chunk.
 
         A chunk's cursor is `{"bytes", "lines", "turns"}`, its fingerprint a digest of so many bytes. Raises WrongUsage
         if the file or its progress mark cannot be read.
         """
+        del keep  # a line is an event, whatever it holds
         del cursor  # the file may have been rewritten since, before it as well as behind it
-        conversation = self._conversation or _as_text(Path(stream.path.stem))
+        conversation = self._conversation or path_text(Path(stream.path.stem))
         lines_synced = self._lines_synced(stream.path)
         maker = _TurnMaker(self._user, conversation, self._timezone, self._already_synced_to, lines_synced)
         yielded: Counter[bytes] = Counter()
         for _ in range(PASSES_MAX):
             try:
-                with _open(stream.path) as file:
+                with open_regular(stream.path) as file:
                     scan = _Pass(file, maker, yielded)
                     yield from scan.chunks()
             except OSError as error:
-                raise _refusal(stream.path, error) from error
+                raise refusal(stream.path, error) from error
             if not scan.rewritten:
                 return
             yielded |= scan.seen  # the larger count of each
@@ -129,19 +148,15 @@ class SaveData:
         mark = path.with_name(path.name + ".progress")
         if self._already_synced_to is None or not os.path.lexists(mark):
             return 0
-        with _open(mark) as file:
+        with open_regular(mark) as file:
             content = file.read(1024)
         number = _LINE_COUNT.fullmatch(content)
         if number is None:
             raise WrongUsage(
-                f"{_as_text(mark)} must hold a number of lines and nothing else; mend it, or remove it if no line of "
-                f"{_as_text(path)} was imported elsewhere"
+                f"{path_text(mark)} must hold a number of lines and nothing else; mend it, or remove it if no line of "
+                f"{path_text(path)} was imported elsewhere"
             )
         return int(number[1])
-
-
-class _CannotRead(Exception):
-    """A piece of the file is no turn; the argument is the reason, one sentence about "it"."""
 
 
 class _Pass:
@@ -151,7 +166,7 @@ class _Pass:
         self.seen: Counter[bytes] = Counter()
         self.rewritten = False
         self._file = file
-        self._stamp = _stamp(file)
+        self._stamp = file_stamp(file)
         self._maker = maker
         self._yielded = yielded
         self._digest = blake2b(digest_size=16)
@@ -175,7 +190,7 @@ class _Pass:
 
     def _is_unchanged(self, lines: list[bytes]) -> bool:
         """Whether the file still begins with what was read of it, these lines included."""
-        stamp = _stamp(self._file)
+        stamp = file_stamp(self._file)
         if stamp == self._stamp:
             return True
         self._stamp = stamp
@@ -187,7 +202,7 @@ class _Pass:
     def _take_line(self, line: bytes) -> Iterator[Chunk]:
         self._line += 1
         done = 0
-        for number, piece in enumerate(_pieces(line), 1):
+        for number, piece in enumerate(objects_on(line), 1):
             if piece.damage and not line.endswith(b"\n"):
                 return  # left for the reading that finds the line completed
             if self._is_chunk_full():
@@ -199,7 +214,7 @@ class _Pass:
         if self._is_chunk_full():
             yield self._end_chunk()
 
-    def _take_piece(self, piece: "_Piece", raw: bytes, number: int) -> None:
+    def _take_piece(self, piece: "Piece", raw: bytes, number: int) -> None:
         reason = piece.damage or self._take_record(piece.record)
         if reason:
             position = f"line {self._line}" if number == 1 else f"line {self._line}, object {number}"
@@ -211,7 +226,7 @@ class _Pass:
             identity = self._maker.identity(record)
             occurrence = self.seen[identity]
             turn = self._maker.turn(record, _turn_id(identity, occurrence), self._line)
-        except _CannotRead as error:
+        except CannotRead as error:
             return str(error)
         self.seen[identity] = occurrence + 1
         self._turn_count += 1
@@ -242,7 +257,7 @@ class _Pass:
 
 
 class _TurnMaker(NamedTuple):
-    """What makes a turn of a record. Its methods raise _CannotRead."""
+    """What makes a turn of a record. Its methods raise CannotRead."""
 
     user: str
     conversation: str
@@ -254,12 +269,12 @@ class _TurnMaker(NamedTuple):
         """A digest of what makes it this turn, but for its occurrence. Part of the turn ids; do not change."""
         messages = record.get("messages")
         if not isinstance(messages, list) or not messages:
-            raise _CannotRead("it has no messages")
+            raise CannotRead("it has no messages")
         what = [self.user, self.conversation, _storable(record.get("timestamp")), messages]
         try:
             canonical = json.dumps(what, sort_keys=True, separators=(",", ":"), allow_nan=False)
         except ValueError as error:
-            raise _CannotRead("its messages hold NaN or Infinity, which JSON does not know") from error
+            raise CannotRead("its messages hold NaN or Infinity, which JSON does not know") from error
         return blake2b(canonical.encode("ascii"), digest_size=16).digest()
 
     def turn(self, record: dict[str, Any], turn_id: str, line: int) -> TurnRecorded:
@@ -286,13 +301,13 @@ class _TurnMaker(NamedTuple):
 
 def _message(raw: Any, number: int, timezone: tzinfo | None) -> Message:
     if not isinstance(raw, dict):
-        raise _CannotRead(f"its message {number} is not an object")
+        raise CannotRead(f"its message {number} is not an object")
     fields = dict(raw)
     role, content = fields.pop("role", None), fields.pop("content", None)
     if role not in ROLES:
-        raise _CannotRead(f"its message {number} has the role {_brief(role)}; known are {', '.join(ROLES)}")
+        raise CannotRead(f"its message {number} has the role {_brief(role)}; known are {', '.join(ROLES)}")
     if not isinstance(content, str):
-        raise _CannotRead(f"its message {number} has the content {_brief(content)}, which is not text")
+        raise CannotRead(f"its message {number} has the content {_brief(content)}, which is not text")
     names = {key: fields.pop(key) for key in ("id", "name") if isinstance(fields.get(key), str)}
     at = _take_time(fields, timezone)
     parts = (Part(type="fields", data=fields),) if fields else ()
@@ -355,87 +370,6 @@ def _turn_id(identity: bytes, occurrence: int) -> str:
     return f"{SaveData.name}:{digest.hexdigest()}"
 
 
-class _Piece(NamedTuple):
-    """Part of a line, by its bytes: an object, or the damage that ends what can be read of the line."""
-
-    start: int
-    end: int
-    record: dict[str, Any]
-    damage: str = ""
-
-
-def _pieces(line: bytes) -> Iterator[_Piece]:
-    """The objects on a line in order, the damage last if there is any; white space lies between them."""
-    line = line.rstrip(b"\r\n")
-    text, damage = _decode(line)
-    at = at_byte = 0
-    while (start := _skip_blank(text, at)) < len(text) or damage:
-        start_byte = at_byte + _width(text, at, start)
-        try:
-            record, at = _decode_object(text, start)
-        except _CannotRead as error:
-            yield _Piece(start_byte, len(line), {}, damage or str(error))
-            return
-        at_byte = start_byte + _width(text, start, at)
-        yield _Piece(start_byte, at_byte, record)
-
-
-def _skip_blank(text: str, at: int) -> int:
-    ink = _INK.search(text, at)
-    return ink.start() if ink else len(text)
-
-
-def _decode(line: bytes) -> tuple[str, str]:
-    """The line's text up to where it is no longer UTF-8, and what is wrong there."""
-    try:
-        return line.decode(), ""
-    except UnicodeDecodeError as error:
-        return line[: error.start].decode(), f"it is not valid UTF-8 (byte {error.start + 1} of the line)"
-
-
-def _width(text: str, start: int, end: int) -> int:
-    return end - start if text.isascii() else len(text[start:end].encode())
-
-
-def _decode_object(text: str, start: int) -> tuple[dict[str, Any], int]:
-    """The object that begins at `start`, and where it ends."""
-    if not text.startswith("{", start):
-        raise _CannotRead(f"it is not a JSON object (column {start + 1})")
-    try:
-        record, end = _DECODER.raw_decode(text, start)
-    except RecursionError as error:
-        raise _CannotRead(_TOO_DEEP) from error
-    except json.JSONDecodeError as error:
-        raise _CannotRead(f"it is not JSON: {error.msg} (column {error.pos + 1})") from error
-    brackets = text.count("{", start, end) + text.count("[", start, end)
-    if brackets > NESTING_MAX and _is_deeper_than(NESTING_MAX, record):
-        raise _CannotRead(_TOO_DEEP)
-    return record, end
-
-
-def _is_deeper_than(levels: int, value: Any) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    items = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper_than(levels - 1, item) for item in items)
-
-
-def _integer(text: str) -> int | str:
-    """A JSON integer, as text where 64 bits cannot hold it (Python refuses to convert very long ones at all)."""
-    number = int(text) if len(text) <= 20 else None
-    return number if number is not None and -(2**63) <= number < 2**64 else text
-
-
-def _real(text: str) -> float | str:
-    """A JSON number with a fraction or an exponent, as text where a float is too small for it."""
-    number = float(text)
-    return number if isfinite(number) else text
-
-
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real)
-_TOO_DEEP = f"it is nested more than {NESTING_MAX} levels deep"
-
-
 def _next_lines(file: BinaryIO) -> list[bytes]:
     """The next lines, a chunk or so of them, with their ends; the last one may have none. Empty at the end."""
     lines: list[bytes] = []
@@ -448,12 +382,6 @@ def _next_lines(file: BinaryIO) -> list[bytes]:
     return [line for line in lines if line]
 
 
-def _stamp(file: BinaryIO) -> tuple[int, int]:
-    """What changes when the file is written to."""
-    status = os.fstat(file.fileno())
-    return status.st_mtime_ns, status.st_size
-
-
 def _digest_of_prefix(file: BinaryIO, length: int) -> bytes:
     """A digest of the file's first bytes; its position is then behind them."""
     digest = blake2b(digest_size=16)
@@ -462,26 +390,3 @@ def _digest_of_prefix(file: BinaryIO, length: int) -> bytes:
         digest.update(data)
         length -= len(data)
     return digest.digest()
-
-
-def _open(path: Path) -> BinaryIO:
-    """The regular file, open to be read. Raises WrongUsage with a sentence that names it."""
-    try:
-        mode = path.stat().st_mode  # before it is opened: opening a pipe waits for, or disturbs, who writes to it
-        if stat.S_ISDIR(mode):
-            raise WrongUsage(f"{_as_text(path)} is a folder; name the file in it that is to be read")
-        if not stat.S_ISREG(mode):
-            raise WrongUsage(f"{_as_text(path)} is not a regular file; save what it gives to one and name that")
-        return path.open("rb")
-    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
-        raise _refusal(path, error) from error
-
-
-def _refusal(path: Path, error: OSError | ValueError) -> WrongUsage:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return WrongUsage(f"{_as_text(path)} cannot be read: {reason}")
-
-
-def _as_text(path: Path) -> str:
-    r"""The path as valid Unicode; bytes that are no UTF-8 stand in it as `\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -11,15 +11,13 @@ import click
 from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.output import print_json
 from turnlog.config import default_user
-from turnlog.convert import nearest
 from turnlog.errors import WrongUsage
 from turnlog.recorder import TurnRecorder
-from turnlog.sources.base import Source
+from turnlog.sources.base import Source, SourceOptions
+from turnlog.sources.files import path_text
 from turnlog.sources.importing import ImportCounts, Progress, import_streams
+from turnlog.sources.registry import recognise, source_type
 from turnlog.sources.save_data import SaveData
-
-SOURCES = ("save_data",)
-"""The sources that files can be imported from."""
 
 
 @click.command("import")
@@ -47,26 +45,39 @@ def command(
 ) -> int:
     """Record turns from the files of another program.
 
-    SOURCE is save-data: the JSONL files of the old scripts. Importing again records exactly what is new. A line that
-    cannot be read is kept in quarantine, see `turnlog sources`, and the rest goes on.
+    SOURCE is save-data (the JSONL files of the old scripts), or auto: what each file is, is found out by its structure.
+    Importing again records exactly what is new. A line that cannot be read is kept in quarantine, see `turnlog
+    sources`, and the rest goes on.
     """
-    if source.replace("-", "_") not in SOURCES:
-        raise WrongUsage(f"unknown source {source!r}{nearest(source.replace('-', '_'), list(SOURCES))}")
-    reader: Source = SaveData(
-        user=user or default_user(),
-        conversation=conversation,
-        already_synced_to=already_synced_to,
-        timezone=_zone(timezone),
-    )
-    streams = reader.discover([Path(path) for path in paths])
-    with (
-        app.recorder(dry_run=dry_run, enrol=not dry_run) as recorder,
-        _progress(sum(stream.size_bytes for stream in streams)) as progress,
-    ):
+    options = SourceOptions(user or default_user(), _zone(timezone))
+    special = {"conversation": conversation, "already_synced_to": already_synced_to}
+    streams = [
+        (reader, reader.discover(files))
+        for reader, files in _sources(source, [Path(path) for path in paths], options, special)
+    ]
+    size_bytes, counts = sum(stream.size_bytes for _, found in streams for stream in found), ImportCounts()
+    with app.recorder(dry_run=dry_run, enrol=not dry_run) as recorder, _progress(size_bytes) as progress:
         _check_sink(app, recorder, already_synced_to)
-        counts = import_streams(recorder, reader, streams, progress=progress)
+        for reader, found in streams:
+            counts.add(import_streams(recorder, reader, found, progress=progress))
     _print(counts, dry_run=dry_run, as_json=as_json)
     return 0
+
+
+def _sources(
+    name: str, files: list[Path], options: SourceOptions, special: dict[str, str | None]
+) -> list[tuple[Source, list[Path]]]:
+    """The source that was named with all the files, or each that some of them are recognised to be of."""
+    if name.replace("-", "_") == SaveData.name:
+        return [(SaveData(user=options.user, timezone=options.timezone, **special), files)]
+    if any(value is not None for value in special.values()):
+        raise WrongUsage(f"--conversation and --already-synced-to are for save-data alone, not for {name}")
+    if name != "auto":
+        return [(source_type(name).from_options(options), files)]
+    known, unknown = recognise(files)
+    for path in unknown:
+        say(f"{path_text(path)} is of no format that is known, so it is left out")
+    return [(source_type(kind).from_options(options), found) for kind, found in known.items()]
 
 
 def _check_sink(app: App, recorder: TurnRecorder, name: str | None) -> None:

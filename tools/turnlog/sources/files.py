@@ -1,0 +1,38 @@
+"""Files of other programs: opened to be read only, told by names that any log can hold."""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from turnlog.errors import WrongUsage
+
+
+def file_stamp(file: BinaryIO) -> tuple[int, int]:
+    """What changes when the file is written to."""
+    status = os.fstat(file.fileno())
+    return status.st_mtime_ns, status.st_size
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """The regular file, open to be read. Raises WrongUsage with a sentence that names it."""
+    try:
+        mode = path.stat().st_mode  # before it is opened: opening a pipe waits for, or disturbs, who writes to it
+        if stat.S_ISDIR(mode):
+            raise WrongUsage(f"{path_text(path)} is a folder; name the file in it that is to be read")
+        if not stat.S_ISREG(mode):
+            raise WrongUsage(f"{path_text(path)} is not a regular file; save what it gives to one and name that")
+        return path.open("rb")
+    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+        raise refusal(path, error) from error
+
+
+def refusal(path: Path, error: OSError | ValueError) -> WrongUsage:
+    """The sentence for a file that the system does not give."""
+    reason = error.strerror if isinstance(error, OSError) else error
+    return WrongUsage(f"{path_text(path)} cannot be read: {reason}")
+
+
+def path_text(path: Path) -> str:
+    r"""The path as valid Unicode; bytes that are no UTF-8 stand in it as `\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

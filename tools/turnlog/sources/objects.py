@@ -1,0 +1,97 @@
+"""JSON objects on the lines of files that nobody can be sure of: what is there is read, what is not is said."""
+
+import json
+import re
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any, NamedTuple
+
+NESTING_MAX = 100
+"""Deeper objects are damage: how deep Python can follow depends on who calls, and identities must not."""
+
+_INK = re.compile("[^ \t\r\n\ufeff]")
+
+
+class CannotRead(Exception):
+    """A piece of a file is not what it should be; the argument is the reason, one sentence about "it"."""
+
+
+class Piece(NamedTuple):
+    """Part of a line, by its bytes: an object, or the damage that ends what can be read of the line."""
+
+    start: int
+    end: int
+    record: dict[str, Any]
+    damage: str = ""
+
+
+def objects_on(line: bytes) -> Iterator[Piece]:
+    """The objects on a line in order, the damage last if there is any; white space lies between them."""
+    line = line.rstrip(b"\r\n")
+    text, damage = _decode(line)
+    at = at_byte = 0
+    while (start := _skip_blank(text, at)) < len(text) or damage:
+        start_byte = at_byte + _width(text, at, start)
+        try:
+            record, at = _decode_object(text, start)
+        except CannotRead as error:
+            yield Piece(start_byte, len(line), {}, damage or str(error))
+            return
+        at_byte = start_byte + _width(text, start, at)
+        yield Piece(start_byte, at_byte, record)
+
+
+def _skip_blank(text: str, at: int) -> int:
+    ink = _INK.search(text, at)
+    return ink.start() if ink else len(text)
+
+
+def _decode(line: bytes) -> tuple[str, str]:
+    """The line's text up to where it is no longer UTF-8, and what is wrong there."""
+    try:
+        return line.decode(), ""
+    except UnicodeDecodeError as error:
+        return line[: error.start].decode(), f"it is not valid UTF-8 (byte {error.start + 1} of the line)"
+
+
+def _width(text: str, start: int, end: int) -> int:
+    return end - start if text.isascii() else len(text[start:end].encode())
+
+
+def _decode_object(text: str, start: int) -> tuple[dict[str, Any], int]:
+    """The object that begins at `start`, and where it ends."""
+    if not text.startswith("{", start):
+        raise CannotRead(f"it is not a JSON object (column {start + 1})")
+    try:
+        record, end = _DECODER.raw_decode(text, start)
+    except RecursionError as error:
+        raise CannotRead(_TOO_DEEP) from error
+    except json.JSONDecodeError as error:
+        raise CannotRead(f"it is not JSON: {error.msg} (column {error.pos + 1})") from error
+    brackets = text.count("{", start, end) + text.count("[", start, end)
+    if brackets > NESTING_MAX and _is_deeper_than(NESTING_MAX, record):
+        raise CannotRead(_TOO_DEEP)
+    return record, end
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper_than(levels - 1, item) for item in items)
+
+
+def _integer(text: str) -> int | str:
+    """A JSON integer, as text where 64 bits cannot hold it (Python refuses to convert very long ones at all)."""
+    number = int(text) if len(text) <= 20 else None
+    return number if number is not None and -(2**63) <= number < 2**64 else text
+
+
+def _real(text: str) -> float | str:
+    """A JSON number with a fraction or an exponent, as text where a float is too small for it."""
+    number = float(text)
+    return number if isfinite(number) else text
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real)
+_TOO_DEEP = f"it is nested more than {NESTING_MAX} levels deep"

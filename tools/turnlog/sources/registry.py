@@ -1,0 +1,48 @@
+"""Sources by the name that events and the command line have for them."""
+
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+
+from turnlog.convert import nearest
+from turnlog.errors import WrongUsage
+from turnlog.sources.base import Source
+
+SOURCE_TYPES = {
+    "save_data": "turnlog.sources.save_data:SaveData",
+}
+"""The class of each, as `module:name`, in the order in which a file is shown to them to be recognised."""
+
+
+def source_type(name: str) -> type[Source]:
+    """The class of a source; dashes are taken for underscores. Raises WrongUsage for a name that is none."""
+    known = name.replace("-", "_")
+    if known not in SOURCE_TYPES:
+        raise WrongUsage(f"unknown source {name!r}{nearest(known, [*SOURCE_TYPES, 'auto'])}")
+    module, _, kind = SOURCE_TYPES[known].partition(":")
+    found: type[Source] = getattr(import_module(module), kind)
+    return found
+
+
+def recognise(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Which source each file is of, by its structure, and those that are of none; folders are searched through.
+
+    Links in folders are not followed: what is not in a folder is not taken for being in it.
+    """
+    known: dict[str, list[Path]] = {}
+    unknown: list[Path] = []
+    for path in _files(paths):
+        name = next((name for name in SOURCE_TYPES if source_type(name).recognises(path)), None)
+        if name is None:
+            unknown.append(path)
+        else:
+            known.setdefault(name, []).append(path)
+    return known, unknown
+
+
+def _files(paths: Iterable[Path]) -> Iterable[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink())
+        else:
+            yield path
