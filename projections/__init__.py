@@ -6,6 +6,7 @@ here.
 """
 
 from projections.checkpoint import Checkpoints
+from projections.conversations import CONVERSATIONS, Conversation, Conversations
 from projections.delivery import DELIVERY, is_counted
 from projections.delivery_state import (
     OPERATOR,
@@ -40,6 +41,7 @@ from projections.statistics import STATISTICS, SinkCounts, Statistics
 from projections.turns import Lane, Turns
 
 __all__ = [
+    "CONVERSATIONS",
     "DELIVERY",
     "OPERATOR",
     "SOURCES",
@@ -48,6 +50,8 @@ __all__ = [
     "UNDELIVERED",
     "Buffer",
     "Checkpoints",
+    "Conversation",
+    "Conversations",
     "Delivery",
     "Failure",
     "Fold",

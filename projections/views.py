@@ -148,3 +148,12 @@ class Quarantined(View, tag="LineQuarantined", kw_only=True):
     stream: Name
     position: Name
     reason: Name
+
+
+class Noted(View, tag="ConversationNoted", kw_only=True):
+    """What is said of a conversation beside its turns."""
+
+    source: Name
+    conversation: Name
+    title: str | None = None
+    notes: dict[str, Any] = {}

@@ -25,7 +25,8 @@ SUBCOMMANDS = sorted(_subcommands())
 def test_the_commands_are_those_of_the_design() -> None:
     """Nothing is missing from the first slice, in the order of the documentation."""
     first_slice = (
-        "demo record import sync pending show retry skip replay verify stats tail sinks sources redact serve config"
+        "demo record import sync pending show retry skip replay verify stats tail sinks sources "
+        "conversations export redact serve config"
     )
     assert list(COMMANDS) == first_slice.split()
     assert SUBCOMMANDS == [("config", "check"), ("sinks", "pause"), ("sinks", "resume"), ("sinks", "retire")]
@@ -83,7 +84,7 @@ def test_without_a_command_the_help_is_shown(cli: Cli) -> None:
     ("arguments", "sentence"),
     [
         (("pendin",), "no such command 'pendin'; did you mean 'pending'? (see `turnlog --help`)"),
-        (("wibble",), "no such command 'wibble'; known: config, demo,"),
+        (("wibble",), "no such command 'wibble'; known: config, conversations, demo,"),
         (("config", "chek"), "no such command 'chek'"),
         (("sync", "--ones"), "no such option '--ones'"),
         (("show",), "missing argument 'TURN' (see `turnlog show --help`)"),

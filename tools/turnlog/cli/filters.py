@@ -1,12 +1,28 @@
 """The options that choose turns, the same for every command that takes them."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
 
 from projections import STATE_NAMES
+from turnlog.clock import as_utc
 from turnlog.sync.listing import Filter
+
+
+class Moment(click.ParamType[datetime]):
+    """A time in RFC 3339, or a day; in UTC unless it says otherwise."""
+
+    name = "TIME"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment. Fails with a sentence for what is none."""
+        try:
+            return as_utc(datetime.fromisoformat(value))
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time such as 2026-11-20 or 2026-11-20T10:00:00Z", param, ctx)
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 

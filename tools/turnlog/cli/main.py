@@ -27,6 +27,8 @@ COMMANDS = {
     "tail": "Print events, also as they come.",
     "sinks": "List sinks and how they are; pause, resume, retire one.",
     "sources": "List sources, how far they were read, and their quarantine.",
+    "conversations": "List conversations.",
+    "export": "Print turns as Markdown or JSON Lines.",
     "redact": "Show which secrets would not be sent.",
     "serve": "Receive batches over HTTP and keep them in SQLite.",
     "config": "Validate the configuration.",
