@@ -35,11 +35,15 @@ class SourceOptions(Struct, frozen=True):
 
 
 class Stream(Struct, frozen=True):
-    """One thing that a source reads from beginning to end; `name` identifies it in events."""
+    """One thing that a source reads from beginning to end; `name` identifies it in events.
+
+    `others` are files that are read along with it, as those of a session's sub-agents are.
+    """
 
     name: str
     path: Path
     size_bytes: int
+    others: tuple[Path, ...] = ()
 
 
 class Unreadable(Struct, frozen=True):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from eventlog import Event, LineQuarantined, SourceAdvanced, TurnRecorded, TurnRef, TurnSkipped
@@ -41,11 +42,31 @@ def import_streams(
     """
     counts = ImportCounts()
     for stream in streams:
-        read = 0
-        for chunk, last in _with_last(source.read(stream, keep=recorder.keep_blob)):
-            _take_in(recorder, source, stream, chunk, counts, last=last)
-            progress(max(0, chunk.offset - read))  # a stream that was rewritten meanwhile is read anew
-            read = chunk.offset
+        counts.add(import_stream(recorder, source, stream, progress=progress))
+    return counts
+
+
+Hold = Callable[[TurnRecorded], bool]
+"""Whether the last turn of a stream is to be left for later, because it is still being said."""
+
+
+def import_stream(
+    recorder: TurnRecorder,
+    source: Source,
+    stream: Stream,
+    cursor: Any = None,
+    *,
+    hold: Hold = lambda _: False,
+    progress: Progress = lambda _: None,
+) -> ImportCounts:
+    """The same for one stream, from a cursor on; its last turn is left out if it is to be held."""
+    counts, read = ImportCounts(), 0
+    for chunk, last in _with_last(source.read(stream, cursor, keep=recorder.keep_blob)):
+        held = last and chunk.turns and hold(chunk.turns[-1])
+        taken = msgspec.structs.replace(chunk, turns=chunk.turns[:-1]) if held else chunk
+        _take_in(recorder, source, stream, taken, counts, last=last)
+        progress(max(0, chunk.offset - read))  # a stream that was rewritten meanwhile is read anew
+        read = chunk.offset
     return counts
 
 

@@ -1,0 +1,142 @@
+"""Following sources: what is said is recorded as it is said, a turn at a time.
+
+A turn is recorded when the next one begins, or when its stream has been quiet for a while and no tool is at work in it;
+if it goes on after all, that is a revision. What the system tells of changes only wakes the watcher: every few seconds
+it looks at all files anyway, and takes in those that changed since it looked, by device, inode, size and time.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from eventlog import TurnRecorded
+from turnlog.clock import Clock
+from turnlog.errors import WrongUsage
+from turnlog.recorder import TurnRecorder
+from turnlog.sources.base import Source, Stream
+from turnlog.sources.importing import ImportCounts, import_stream
+
+SETTLE_SECONDS = 10.0
+RESCAN_SECONDS = 5.0
+
+TOOL_SECONDS = 3600.0
+"""A tool that has not answered for so long will not: its program was ended, most likely."""
+
+Stamp = tuple[tuple[int, int, int, int], ...]
+
+
+class Watched(Struct, frozen=True):
+    """A source, and where its files are; what is not there yet may come."""
+
+    source: Source
+    paths: tuple[Path, ...]
+
+
+class _Followed(Struct):
+    """What is known of a stream: what its files looked like, since when, and until when its last turn is held back."""
+
+    stamp: Stamp
+    changed_at: datetime
+    held_until: datetime | None = None
+
+
+class Watcher:
+    """Takes in what some sources get. `say` is told what cannot be read, once until it can be.
+
+    `look` is to be called whenever something may have changed, and at the latest at the time that it returns.
+    """
+
+    def __init__(
+        self,
+        recorder: TurnRecorder,
+        watched: Sequence[Watched],
+        *,
+        clock: Clock,
+        settle_seconds: float = SETTLE_SECONDS,
+        rescan_seconds: float = RESCAN_SECONDS,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.counts = ImportCounts()
+        self._recorder = recorder
+        self._watched = watched
+        self._clock = clock
+        self._settle = timedelta(seconds=settle_seconds)
+        self._patience = timedelta(seconds=max(settle_seconds, TOOL_SECONDS))
+        self._rescan = timedelta(seconds=rescan_seconds)
+        self._say = say
+        self._told: set[str] = set()
+        self._followed: dict[tuple[str, str], _Followed] = {}
+
+    def look(self) -> datetime:
+        """Take in what changed and what has settled; returns when to look again if nothing is told before.
+
+        Raises AppendFailed if the log cannot be written: what was not recorded is when it is looked at again.
+        """
+        now = self._clock.now()
+        for watched in self._watched:
+            for stream in self._discover(watched):
+                self._follow(watched.source, stream, now)
+        return min([now + self._rescan, *(f.held_until for f in self._followed.values() if f.held_until)])
+
+    def _discover(self, watched: Watched) -> list[Stream]:
+        paths = [path for path in watched.paths if path.exists()]
+        try:
+            return watched.source.discover(paths) if paths else []
+        except WrongUsage as error:
+            self._tell(str(error))
+            return []
+
+    def _follow(self, source: Source, stream: Stream, now: datetime) -> None:
+        key, stamp = (source.name, stream.name), _stamp(stream)
+        known = self._followed.get(key)
+        if known is None:
+            known = self._followed[key] = _Followed((), now)
+        if stamp != known.stamp:
+            known.changed_at = now
+        elif known.held_until is None or now < known.held_until:
+            return
+
+        def hold(turn: TurnRecorded) -> bool:
+            until = known.changed_at + (self._patience if is_at_work(turn) else self._settle)
+            known.held_until = until if now < until else None
+            return known.held_until is not None
+
+        known.held_until = None
+        try:
+            self.counts.add(import_stream(self._recorder, source, stream, self._cursor(source, stream), hold=hold))
+        except WrongUsage as error:  # gone, or not to be read: it is looked at when it looks otherwise
+            self._tell(str(error))
+        known.stamp = stamp
+
+    def _cursor(self, source: Source, stream: Stream) -> Any:
+        index = self._recorder.index
+        with index.locked():
+            index.refresh()
+            return index.cursor(source.name, stream.name)
+
+    def _tell(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._say(sentence)
+
+
+def is_at_work(turn: TurnRecorded) -> bool:
+    """Whether a tool was called in the turn and has not answered."""
+    parts = [part for message in turn.messages for part in message.parts]
+    answered = {part.id for part in parts if part.type == "tool_result"}
+    return any(part.type == "tool_call" and part.id is not None and part.id not in answered for part in parts)
+
+
+def _stamp(stream: Stream) -> Stamp:
+    found = []
+    for path in (stream.path, *stream.others):
+        try:
+            status = os.stat(path)  # noqa: PTH116 - of thousands of files every few seconds
+        except OSError:
+            continue
+        found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
