@@ -29,7 +29,7 @@ class Talk:
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        return False
+        return path.read_bytes().startswith(b">")
 
     def discover(self, paths: Sequence[Path]) -> list[Stream]:
         found = [path for given in paths for path in (sorted(given.glob("*.talk")) if given.is_dir() else [given])]
@@ -226,3 +226,23 @@ def test_it_counts_what_it_took_in(desk: Desk) -> None:
     assert msgspec.to_builtins(desk.watcher.counts) == {
         "recorded": 1, "revised": 0, "unchanged": 0, "quarantined": 0,
     }  # fmt: skip
+
+
+def test_what_is_dropped_is_read_when_it_is_complete(tmp_path: Path, desk: Desk) -> None:
+    """Not while it grows, and only if it is recognised, whatever it is called; once."""
+    drops = tmp_path / "Downloads"
+    drops.mkdir()
+    watched = [Watched(Talk(), (drops,), drops=True)]
+    desk.watcher = Watcher(desk.recorder, watched, clock=desk.clock, say=desk.told.append)
+    (drops / "export (1).zip").write_text(">one\n")
+    (drops / "song.mp3").write_text("no talk")
+    desk.look()
+    (drops / "export (1).zip").write_text(">one\n>two\n>three\n")
+    desk.look(1)
+    assert desk.said() == []
+    desk.look(5)
+    desk.look(11)
+    assert [words for _, _, words in desk.said()] == [["one"], ["two"], ["three"]]
+    desk.look(20)
+    assert len(desk.said()) == 3
+    assert desk.told == []

@@ -27,6 +27,7 @@ COMMANDS = {
     "tail": "Print events, also as they come.",
     "sinks": "List sinks and how they are; pause, resume, retire one.",
     "sources": "List sources, how far they were read, and their quarantine.",
+    "watch": "Record what is said as it is said, until Ctrl-C.",
     "conversations": "List conversations.",
     "export": "Print turns as Markdown or JSON Lines.",
     "redact": "Show which secrets would not be sent.",

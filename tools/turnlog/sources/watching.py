@@ -30,10 +30,17 @@ Stamp = tuple[tuple[int, int, int, int], ...]
 
 
 class Watched(Struct, frozen=True):
-    """A source, and where its files are; what is not there yet may come."""
+    """A source, and where its files are; what is not there yet may come.
+
+    With `drops` the paths are folders into which anything is dropped: a file in one is shown to the source when it has
+    stopped growing, and read if the source recognises it. A turn that is not over is recorded when it has been quiet
+    for `settle_seconds`.
+    """
 
     source: Source
     paths: tuple[Path, ...]
+    drops: bool = False
+    settle_seconds: float = SETTLE_SECONDS
 
 
 class _Followed(Struct):
@@ -56,7 +63,6 @@ class Watcher:
         watched: Sequence[Watched],
         *,
         clock: Clock,
-        settle_seconds: float = SETTLE_SECONDS,
         rescan_seconds: float = RESCAN_SECONDS,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -64,12 +70,11 @@ class Watcher:
         self._recorder = recorder
         self._watched = watched
         self._clock = clock
-        self._settle = timedelta(seconds=settle_seconds)
-        self._patience = timedelta(seconds=max(settle_seconds, TOOL_SECONDS))
         self._rescan = timedelta(seconds=rescan_seconds)
         self._say = say
         self._told: set[str] = set()
         self._followed: dict[tuple[str, str], _Followed] = {}
+        self._dropped: dict[tuple[str, Path], tuple[Stamp, bool | None]] = {}  # None: it may still grow
 
     def look(self) -> datetime:
         """Take in what changed and what has settled; returns when to look again if nothing is told before.
@@ -79,19 +84,33 @@ class Watcher:
         now = self._clock.now()
         for watched in self._watched:
             for stream in self._discover(watched):
-                self._follow(watched.source, stream, now)
+                self._follow(watched, stream, now)
         return min([now + self._rescan, *(f.held_until for f in self._followed.values() if f.held_until)])
 
     def _discover(self, watched: Watched) -> list[Stream]:
-        paths = [path for path in watched.paths if path.exists()]
+        paths = self._drops(watched) if watched.drops else [path for path in watched.paths if path.exists()]
         try:
             return watched.source.discover(paths) if paths else []
         except WrongUsage as error:
             self._tell(str(error))
             return []
 
-    def _follow(self, source: Source, stream: Stream, now: datetime) -> None:
-        key, stamp = (source.name, stream.name), _stamp(stream)
+    def _drops(self, watched: Watched) -> list[Path]:
+        """The files in the folders that are complete, as far as can be seen, and the source's own."""
+        files = [path for folder in watched.paths if folder.is_dir() for path in sorted(folder.iterdir())]
+        return [path for path in files if path.is_file() and self._is_its_own(watched.source, path)]
+
+    def _is_its_own(self, source: Source, path: Path) -> bool:
+        stamp, known = _stamp_of((path,)), self._dropped.get((source.name, path))
+        verdict = known[1] if known is not None and known[0] == stamp else None
+        if verdict is None and known is not None and known[0] == stamp:
+            verdict = source.recognises(path)
+        self._dropped[source.name, path] = stamp, verdict
+        return bool(verdict)
+
+    def _follow(self, watched: Watched, stream: Stream, now: datetime) -> None:
+        source = watched.source
+        key, stamp = (source.name, stream.name), _stamp_of((stream.path, *stream.others))
         known = self._followed.get(key)
         if known is None:
             known = self._followed[key] = _Followed((), now)
@@ -101,7 +120,8 @@ class Watcher:
             return
 
         def hold(turn: TurnRecorded) -> bool:
-            until = known.changed_at + (self._patience if is_at_work(turn) else self._settle)
+            wait = max(watched.settle_seconds, TOOL_SECONDS if is_at_work(turn) else 0.0)
+            until = known.changed_at + timedelta(seconds=wait)
             known.held_until = until if now < until else None
             return known.held_until is not None
 
@@ -131,9 +151,9 @@ def is_at_work(turn: TurnRecorded) -> bool:
     return any(part.type == "tool_call" and part.id is not None and part.id not in answered for part in parts)
 
 
-def _stamp(stream: Stream) -> Stamp:
+def _stamp_of(paths: Sequence[Path]) -> Stamp:
     found = []
-    for path in (stream.path, *stream.others):
+    for path in paths:
         try:
             status = os.stat(path)  # noqa: PTH116 - of thousands of files every few seconds
         except OSError:

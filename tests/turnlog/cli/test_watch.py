@@ -1,0 +1,61 @@
+"""`turnlog watch` as a process: what is written to a file is in the log a moment later."""
+
+import json
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from eventlog import EventLog, TurnRecorded
+
+from .support import DEADLINE_SECONDS, Cli
+
+
+def line(text: str) -> str:
+    return json.dumps({"messages": [{"role": "user", "content": text}], "timestamp": "2026-11-20T10:00:00"}) + "\n"
+
+
+def until_recorded(cli: Cli, text: str) -> None:
+    """Follow the log until this was said in it."""
+    stop = threading.Event()
+    timer = threading.Timer(DEADLINE_SECONDS, stop.set)
+    timer.start()
+    try:
+        for entry in EventLog.open(cli.directory, read_only=True).follow(stop=stop):
+            if isinstance(entry.event, TurnRecorded) and entry.event.messages[0].content == text:
+                return
+    finally:
+        timer.cancel()
+        timer.join()
+    raise AssertionError(f"{text!r} was not recorded")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_appended_is_recorded(cli: Cli, tmp_path: Path, number: int) -> None:
+    """When the next turn begins, or by itself when it is quiet; a signal ends it with what it has done."""
+    path = tmp_path / "talk.jsonl"
+    path.write_text(line("one"))
+    cli.directory.mkdir()
+    table = f'[[sources]]\ntype = "save_data"\npath = "{path}"\nuser = "amy"\nsettle_seconds = 0.2\n'
+    (cli.directory / "turnlog.toml").write_text(table)
+    process = cli.start("watch", "--json")
+    until_recorded(cli, "one")
+    with path.open("a") as file:
+        file.write(line("two") + line("three"))
+    until_recorded(cli, "three")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, err
+    counts = json.loads(out)
+    assert (counts["recorded"], counts["revised"], counts["quarantined"]) == (3, 0, 0)
+    assert {turn.user for turn in cli.events("TurnRecorded")} == {"amy"}
+
+
+def test_a_source_that_is_none_is_refused(cli: Cli) -> None:
+    """And so is having none, or one that has no place of its own."""
+    assert "unknown source 'clode'" in cli.refused(2, "watch", "clode")
+    assert "no source is configured" in cli.refused(2, "watch")
+    assert "name one with path" in cli.refused(78, "watch", "save-data")
+    assert subprocess.run(cli.command("watch", "--help"), check=True, capture_output=True, timeout=60).stdout
