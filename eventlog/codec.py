@@ -177,6 +177,17 @@ def decode_line(line: bytes) -> Entry | None:
         return None
     if b"%08x" % crc32(memoryview(line)[BODY_AT:]) != line[CRC_AT : CRC_AT + 8]:
         return None
+    return _decode_frame(line)
+
+
+def decode_whole(lines: bytes) -> list[Entry] | None:
+    """The entries of some lines, each with its newline, whose checksums were found right; None if one is no entry."""
+    entries = [_decode_frame(line) for line in lines[:-1].split(b"\n")]
+    return None if None in entries else entries  # type: ignore[return-value]
+
+
+def _decode_frame(line: bytes) -> Entry | None:
+    """The entry of a line whose checksum is right."""
     type_end = line.find(b'"', TYPE_AT)
     seq_at = type_end + len(_SEQ)
     seq_end = line.find(b",", seq_at)

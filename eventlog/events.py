@@ -5,7 +5,7 @@ version does not know is kept in the log and passed over (`UnknownEvent`). Times
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import attrgetter
 from types import NoneType, UnionType
@@ -402,9 +402,8 @@ _FREE_FORM: dict[type[Event], Callable[[Any], Any]] = dict.fromkeys(EVENT_TYPES.
 
 def _check_types(struct: Struct) -> None:
     """Raise InvalidEvent where a value could be written but not be read again as this struct."""
-    kind = type(struct)
+    kind, values = type(struct), astuple(struct)
     fields, of_tuples, known = _types(kind)
-    values = astuple(struct)
     types = tuple(map(type, values))
     if types not in known:
         for (name, allowed), value in zip(fields, values, strict=True):
@@ -413,7 +412,7 @@ def _check_types(struct: Struct) -> None:
                 raise InvalidEvent(f"{kind.__name__}.{name} must be {expected}, not {value!r}")
         known.add(types)
     for index, allowed_item in of_tuples:
-        if not set(map(type, values[index])) <= {allowed_item}:
+        if values[index] and not set(map(type, values[index])) <= {allowed_item}:
             name, item = fields[index][0], allowed_item.__name__
             raise InvalidEvent(f"{kind.__name__}.{name} must hold {item} and nothing else, not {values[index]!r}")
 
@@ -447,7 +446,7 @@ def _check_names(event: Struct, *fields: str) -> None:
 
 
 def _check_utc(field: str, value: datetime | None) -> None:
-    if value is None:
+    if value is None or (type(value) is datetime and value.tzinfo is UTC):
         return
     if not isinstance(value, datetime) or value.utcoffset() != timedelta(0):
         raise InvalidEvent(f"{field} must be a time in UTC, not {value!r}")

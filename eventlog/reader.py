@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from eventlog.codec import CANCEL, Entry, are_whole, decode_line
+from eventlog.codec import CANCEL, Entry, are_whole, decode_line, decode_whole
 from eventlog.errors import LogUnavailable
 from eventlog.events import TornTailClosed
 from eventlog.seals import SealChecks
@@ -161,7 +161,14 @@ class Block:
         return self._checker.accept(seqs)
 
     def entries(self) -> Iterator[Entry]:
-        """The same one by one, for a block that was not accepted: around damage."""
+        """The same one by one."""
+        entries = decode_whole(self.lines)
+        if entries and self.accept([entry.seq for entry in entries]):
+            yield from entries
+        else:
+            yield from self._entries_around_damage()
+
+    def _entries_around_damage(self) -> Iterator[Entry]:
         offset = self._offset
         for data in self.lines.split(b"\n"):
             entry = self._checker.take(self._segment, Line(offset, data, terminated=True)) if data else None

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,19 @@ def test_a_lookup_keeps_few_files_open(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) - before <= 16
     lookup.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@given(asked=st.lists(st.integers(-1, 70), max_size=40), segment_bytes=st.sampled_from([300, 2000, 10**6]))
+def test_a_lookup_finds_events_in_any_order_while_the_log_grows(asked: list[int], segment_bytes: int) -> None:
+    """Neighbours of what was found, events of segments that came later, and nothing where nothing is."""
+    with tempfile.TemporaryDirectory() as name, open_log(Path(name), segment_bytes=segment_bytes) as log:
+        lookup, number = log.lookup(), 0
+        for seq in asked:
+            log.append_many([note(number), note(number + 1)])
+            number += 2
+            entry, expected = lookup.get(seq), {entry.seq: entry.line for entry in log.read()}.get(seq)
+            assert (entry and entry.line) == expected
+        lookup.close()
 
 
 def _not_json() -> Iterator[tuple[Any, str]]:
