@@ -50,7 +50,7 @@ class Files:
         """Write some of `data` at `offset`; returns how many bytes."""
         return os.pwrite(descriptor, data, offset)
 
-    def write_all(self, descriptor: int, data: bytes, offset: int) -> None:
+    def write_all(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """Write all of `data` at `offset`, however many calls it takes."""
         done = 0
         while done < len(data):
@@ -96,7 +96,7 @@ class Files:
         """Close a descriptor."""
         os.close(descriptor)
 
-    def write_file(self, path: Path, data: bytes) -> None:
+    def write_file(self, path: Path, *pieces: bytes | memoryview) -> None:
         """Make a file with this content, whole or not at all, and durable; its folder is made if it is not there.
 
         1. The content is written to a new file beside it. 2. That is synced. 3. It gets its name. 4. The folder is
@@ -107,7 +107,10 @@ class Files:
         try:
             descriptor = self.open(unfinished)
             try:
-                self.write_all(descriptor, data, 0)
+                offset = 0
+                for piece in pieces:
+                    self.write_all(descriptor, piece, offset)
+                    offset += len(piece)
                 self.sync(descriptor)
             finally:
                 self.close(descriptor)

@@ -1,18 +1,20 @@
 """States of folds kept on disk, to start in time proportional to what is new. Disposable, all of it.
 
 A checkpoint is a file `<log>/checkpoints/<fold>`: a line of JSON that says what it is (the fold and its version, the
-seq, the checksum of the log's line with that seq, the byte order, length and CRC-32 of what follows) and the state in
-MessagePack. It is written beside and renamed, so it is there whole or not at all. One that is absent, damaged, of
-another version or of another log is thrown away without a word: the log alone is the truth.
+seq, the checksum of the log's line with that seq, the byte order, and lengths and CRC-32s of what follows), the state
+in MessagePack, and its arrays as they are in memory, so that neither saving nor loading needs room for them twice. It
+is written beside and renamed, so it is there whole or not at all. One that is absent, damaged, of another version or of
+another log is thrown away without a word: the log alone is the truth.
 """
 
 import sys
 import time
 from array import array
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_origin
+from typing import Any, BinaryIO, TypeVar, get_origin
 from zlib import crc32
 
 import msgspec
@@ -21,6 +23,7 @@ from msgspec import Struct
 from eventlog import EventLog, EventLogError
 from eventlog.files import Files
 from projections.fold import Fold, State
+from projections.queue import Queue
 
 FOLDER = "checkpoints"
 
@@ -33,6 +36,8 @@ EVERY_SECONDS = 300.0
 WORTH_EVENTS = 1000
 """What is not worth a file: replaying so many events takes a few milliseconds."""
 
+_HEADER_BYTES_MAX = 4096
+
 StateT = TypeVar("StateT", bound=State)
 
 
@@ -44,6 +49,7 @@ class _Header(Struct, frozen=True):
     byteorder: str
     length: int
     checksum: int
+    columns_checksum: int
 
 
 class Checkpoints:
@@ -65,19 +71,15 @@ class Checkpoints:
 
     def _load(self, fold: Fold[StateT]) -> StateT | None:
         try:
-            data = (self._folder / fold.name).read_bytes()
-            begin = data.index(b"\n") + 1
-            header, body = msgspec.json.decode(data[:begin], type=_Header), memoryview(data)[begin:]
-            if (header.fold, header.version, header.byteorder) != (fold.name, fold.version, sys.byteorder):
-                return None
-            if (header.length, header.checksum) != (len(body), crc32(body)):
-                return None
-            if not header.line or header.line != self._line(header.seq):
-                return None
-            state = _decoder(fold).decode(body)
+            with (self._folder / fold.name).open("rb") as file:
+                header = msgspec.json.decode(file.readline(_HEADER_BYTES_MAX), type=_Header)
+                if (header.fold, header.version, header.byteorder) != (fold.name, fold.version, sys.byteorder):
+                    return None
+                if not header.line or header.line != self._line(header.seq):
+                    return None
+                return _read_state(file, header, fold)
         except (OSError, EventLogError, msgspec.MsgspecError, ValueError, TypeError, RecursionError):
             return None
-        return state if state.last_seq == header.seq else None
 
     def save(self, folds: Sequence[Fold[Any]], states: Sequence[Any]) -> bool:
         """Save the folds' states, durably; False if that could not be done."""
@@ -93,9 +95,11 @@ class Checkpoints:
         line = self._line(state.last_seq)
         if not line:  # there would be nothing to know the log by
             return False
-        body = msgspec.msgpack.encode(state, enc_hook=_to_plain)
-        header = _Header(fold.name, fold.version, state.last_seq, line, sys.byteorder, len(body), crc32(body))
-        self._files.write_file(self._folder / fold.name, msgspec.json.encode(header) + b"\n" + body)
+        columns: list[memoryview] = []
+        body = msgspec.msgpack.encode(state, enc_hook=partial(_to_plain, columns))
+        checksums = crc32(body), _checksum(columns)
+        header = _Header(fold.name, fold.version, state.last_seq, line, sys.byteorder, len(body), *checksums)
+        self._files.write_file(self._folder / fold.name, msgspec.json.encode(header) + b"\n", body, *columns)
         return True
 
     def save_if_due(self, folds: Sequence[Fold[Any]], states: Sequence[Any], *, stopping: bool = False) -> None:
@@ -115,29 +119,53 @@ def _least_seq(states: Sequence[Any]) -> int:
     return min((state.last_seq for state in states), default=0)
 
 
-def _decoder(fold: Fold[Any]) -> "msgspec.msgpack.Decoder[Any]":
-    return msgspec.msgpack.Decoder(type(fold.initial()), dec_hook=_from_plain)
+def _read_state(file: BinaryIO, header: _Header, fold: Fold[StateT]) -> StateT | None:
+    """The state that stands behind the header; None if it is not as it was written."""
+    body = file.read(header.length)
+    if crc32(body) != header.checksum:
+        return None
+    columns: list[memoryview] = []
+    state = msgspec.msgpack.decode(
+        body, type=type(fold.initial()), dec_hook=partial(_from_plain, partial(_read_column, file, columns))
+    )
+    if _checksum(columns) != header.columns_checksum or file.read(1) or state.last_seq != header.seq:
+        return None
+    return state
 
 
-def _to_plain(value: Any) -> Any:
-    """What MessagePack can hold of what it cannot."""
+def _read_column(file: BinaryIO, columns: list[memoryview], typecode: str, length: int) -> "array[int]":
+    column = array(typecode, (0,)) * length
+    content = memoryview(column).cast("B")
+    if file.readinto(content) != len(content):  # type: ignore[attr-defined]
+        raise ValueError("the file is too short")
+    columns.append(content)
+    return column
+
+
+def _checksum(columns: Iterable[memoryview]) -> int:
+    checksum = 0
+    for column in columns:
+        checksum = crc32(column, checksum)
+    return checksum
+
+
+def _to_plain(columns: list[memoryview], value: Any) -> Any:
+    """What MessagePack can hold of what it cannot; the content of arrays goes behind it, into `columns`."""
     if isinstance(value, array):
-        return [value.typecode, value.tobytes()]
-    if isinstance(value, deque):
+        columns.append(memoryview(value).cast("B"))
+        return [value.typecode, len(value)]
+    if isinstance(value, Queue):
         return list(value)
     raise TypeError(f"a state holds a {type(value).__name__}, which a checkpoint cannot")
 
 
-def _from_plain(kind: Any, value: Any) -> Any:
-    """The other way."""
+def _from_plain(read_column: Callable[[str, int], Any], kind: Any, value: Any) -> Any:
+    """The other way; what is in a column is read when its turn comes."""
     origin = get_origin(kind) or kind
     if origin is array:
-        typecode, content = value
-        columns: array[int] = array(typecode)
-        columns.frombytes(content)
-        return columns
-    if origin is deque:
-        return deque(value)
+        return read_column(*value)
+    if origin is Queue:
+        return Queue(value)
     if origin is Counter:
         return Counter(value)
     raise TypeError(f"a state has a field of the type {kind}, which a checkpoint cannot hold")

@@ -121,7 +121,7 @@ def _sync_attempted(state: Delivery, entry: Entry) -> None:
     sink = _sink(state, event.sink)
     if sink is None:
         return
-    taken = set()
+    taken, moved = set(), None
     for ordinal in _owed(state, sink, event.turns):
         was = sink.states[ordinal]
         if was not in OPEN:
@@ -137,7 +137,9 @@ def _sync_attempted(state: Delivery, entry: Entry) -> None:
         attempt.requests += 1
         sink.set_state(ordinal, ATTEMPTING)
         lane_id = state.turns.lane_id(ordinal)
-        sink.lanes[lane_id] = sink.lanes.pop(lane_id)  # to the end: the lane that waited longest goes first
+        if lane_id != moved:
+            sink.lanes[lane_id] = sink.lanes.pop(lane_id)  # to the end: the lane that waited longest goes first
+            moved = lane_id
         taken.add(ordinal)
     if taken:
         sink.open_attempts[entry.seq] = taken
@@ -155,8 +157,8 @@ def _sync_succeeded(state: Delivery, entry: Entry) -> None:
             continue
         _close_attempt(sink, event.attempt, ordinal)
         sink.finish(ordinal, DELIVERED, state.turns.lane_id(ordinal))
-        sink.last_success_at, sink.relapses = entry.at, 0
-        if sink.pause and sink.pause.until and sink.pause.until <= entry.at:  # it ended by itself
+        sink.last_success_at, sink.relapses = event.at, 0
+        if sink.pause and sink.pause.until and sink.pause.until <= event.at:  # it ended by itself
             sink.pause = None
         if event.buffered:
             _note_buffered(state, sink, ordinal, event)
@@ -305,7 +307,7 @@ def _close_attempt(sink: SinkState, attempt: int, ordinal: int) -> None:
 
 DELIVERY: Fold[Delivery] = Fold(
     name="delivery",
-    version=2,
+    version=3,
     initial=Delivery,
     handlers={
         "TurnRecorded": _turn_recorded,

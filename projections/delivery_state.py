@@ -1,12 +1,13 @@
 """What a delivery state holds: for each sink the state of every turn, and what is known of the unfinished ones."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from msgspec import Struct
 
+from projections.queue import Queue
 from projections.turns import Turns
 
 NOT_OWED, PENDING, ATTEMPTING, RETRYING, DELIVERED, DEAD, SKIPPED, SUPERSEDED = range(8)
@@ -103,7 +104,7 @@ class SinkState:
     retired: bool = False
     states: bytearray = field(default_factory=bytearray)
     counts: list[int] = field(default_factory=lambda: [0] * len(STATE_NAMES))
-    lanes: dict[int, deque[int]] = field(default_factory=dict)
+    lanes: dict[int, Queue] = field(default_factory=dict)
     tries: dict[int, Try] = field(default_factory=dict)
     open_attempts: dict[int, set[int]] = field(default_factory=dict)
     pause: Pause | None = None
@@ -138,13 +139,13 @@ class SinkState:
         self.counts[PENDING] += 1
         lane = self.lanes.get(lane_id)
         if lane is None:
-            self.lanes[lane_id] = deque((ordinal,))
+            self.lanes[lane_id] = Queue((ordinal,))
         else:
             lane.append(ordinal)
 
     def reopen(self, ordinal: int, lane_id: int, *, behind: int | None = None) -> None:
         """Owe a turn: at its place in the lane, or right behind another that is open."""
-        lane = self.lanes.setdefault(lane_id, deque())
+        lane = self.lanes.setdefault(lane_id, Queue())
         if behind is not None and behind in lane:
             lane.insert(lane.index(behind) + 1, ordinal)
         elif not lane or lane[-1] < ordinal:

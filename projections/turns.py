@@ -1,4 +1,4 @@
-"""Every turn of a log in columns: what the delivery fold must know of each, in 16 bytes.
+"""Every turn of a log in columns: what the delivery fold must know of each, in 9 bytes.
 
 A turn is addressed by its ordinal: 0 for the first TurnRecorded of the log, 1 for the second, and so on.
 """
@@ -6,6 +6,7 @@ A turn is addressed by its ordinal: 0 for the first TurnRecorded of the log, 1 f
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from sys import intern
 from typing import TYPE_CHECKING
 
 from eventlog import TurnHeader
@@ -24,14 +25,17 @@ Lane = tuple[str, str, str]
 class Turns:
     """The turns of a log, one row each over several arrays."""
 
-    seqs: Column = field(default_factory=lambda: array("Q"))
+    seqs: Column = field(default_factory=lambda: array("I"))
     lanes: list[Lane] = field(default_factory=list)
     older: dict[int, int] = field(default_factory=dict)
     _lane_of: Column = field(default_factory=lambda: array("I"))
-    _lane_ids: dict[Lane, int] = field(default_factory=dict)
-    _had_by: Column = field(default_factory=lambda: array("I"))
+    _had_by: Column = field(default_factory=lambda: array("B"))
     _next: int = field(default=0, compare=False)
     _sink_sets: list[tuple[str, ...]] = field(default_factory=lambda: [()])
+
+    def __post_init__(self) -> None:
+        self.lanes = [_shared(lane) for lane in self.lanes]
+        self._lane_ids = {lane: lane_id for lane_id, lane in enumerate(self.lanes)}  # not kept in checkpoints
 
     def __len__(self) -> int:
         return len(self.seqs)
@@ -42,13 +46,14 @@ class Turns:
         lane = (turn.source, turn.user, turn.conversation)
         lane_id = self._lane_ids.get(lane)
         if lane_id is None:
+            lane = _shared(lane)
             lane_id = self._lane_ids[lane] = len(self.lanes)
             self.lanes.append(lane)
         if turn.supersedes is not None and (older := self.ordinal(turn.supersedes)) is not None:
             self.older[ordinal] = older
-        self.seqs.append(seq)
+        self.seqs = _appended(self.seqs, seq)
         self._lane_of.append(lane_id)
-        self._had_by.append(self._sink_set(turn.delivered_to) if turn.delivered_to else 0)
+        self._had_by = _appended(self._had_by, self._sink_set(turn.delivered_to) if turn.delivered_to else 0)
         return ordinal
 
     def ordinal(self, seq: int) -> int | None:
@@ -77,3 +82,19 @@ class Turns:
         if sinks not in self._sink_sets:  # a handful in practice: one for each kind of import
             self._sink_sets.append(sinks)
         return self._sink_sets.index(sinks)
+
+
+def _appended(column: Column, value: int) -> Column:
+    """The column with a value more: another one if its values are to have more bytes from here on."""
+    try:
+        column.append(value)
+    except OverflowError:
+        column = array("Q", column)
+        column.append(value)
+    return column
+
+
+def _shared(lane: Lane) -> Lane:
+    """The lane with texts that many lanes have kept once."""
+    source, user, conversation = lane
+    return intern(source), intern(user), conversation

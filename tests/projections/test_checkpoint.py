@@ -153,7 +153,7 @@ def test_a_wrong_state_with_a_right_checksum_is_found_by_comparing(tmp_path: Pat
 
 
 def test_states_that_a_checkpoint_cannot_hold_are_told(tmp_path: Path) -> None:
-    """A fold of one's own may keep what MessagePack knows, arrays and deques; another value is a mistake."""
+    """A fold of one's own may keep what MessagePack knows, arrays and queues; another value is a mistake."""
 
     class Odd(msgspec.Struct):
         last_seq: int = 0

@@ -38,3 +38,14 @@ def test_columns_say_what_rows_say(steps: list[tuple[int, TurnHeader]]) -> None:
         assert (turns.ordinal(other) is None) == (other not in seqs)
         assert [seqs[o] for o in turns.since(other)] == [seq for seq in seqs if seq >= other]
     assert len(set(turns.lanes)) == len(turns.lanes)
+
+
+def test_columns_grow_wider_when_they_must() -> None:
+    """Seqs beyond four billion, and more than 255 kinds of imports, are found again like all before them."""
+    turns = Turns()
+    headers = [TurnHeader(turn_id="t", delivered_to=(f"s{number}",)) for number in range(300)]
+    seqs = [2**32 - 150 + number for number in range(300)]
+    for seq, header in zip(seqs, headers, strict=True):
+        turns.add(seq, header)
+    assert [turns.ordinal(seq) for seq in seqs] == list(range(300))
+    assert [turns.had_by(ordinal) for ordinal in range(300)] == [header.delivered_to for header in headers]
