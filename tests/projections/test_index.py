@@ -323,6 +323,8 @@ def test_places_are_those_of_looking_at_everything(recorded: list[TurnRecorded],
         again.refresh()
         for seq in expected.turns:
             assert recorder.index.place(seq) == again.place(seq) == expected.place(seq)
+        asked = [*expected.turns, 10**9]  # the last is no turn
+        assert again.places(asked) == {seq: again.place(seq) for seq in asked}
         again.close()
 
 

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import msgspec
 import pytest
@@ -17,7 +17,7 @@ from turnlog import Recorder
 from turnlog.config import Config, SinkConfig
 from turnlog.errors import ConfigError
 from turnlog.sinks.base import Delivered, Outcome, Refused, Sink
-from turnlog.sinks.batch import BatchOptions, BatchSink, conversation_uuid, message_uuid, render
+from turnlog.sinks.batch import NAMESPACE, BatchOptions, BatchSink, conversation_uuid, message_uuid, render
 from turnlog.sinks.registry import open_sink
 from turnlog.sync.counts import SyncCounts
 from turnlog.sync.engine import Engine
@@ -101,6 +101,12 @@ def test_uuids_are_what_they_always_were() -> None:
     (turn,) = outgoing([said("my talk", "hi", turn_id="t1")])
     assert conversation_uuid(turn) == CONVERSATION_UUID
     assert message_uuid("t1", "#0") == MESSAGE_UUID
+
+
+@given(st.text(), st.text())
+def test_uuids_are_those_of_version_5(turn_id: str, name: str) -> None:
+    """Whatever is named: as the standard library makes them."""
+    assert message_uuid(turn_id, name) == str(uuid5(NAMESPACE, f"message\n{turn_id}\n{name}"))
 
 
 def test_a_conversation_that_is_a_uuid_keeps_it() -> None:

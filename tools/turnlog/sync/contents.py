@@ -1,18 +1,18 @@
 """The content of turns that are to be sent, read back from the log."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
 
 from eventlog import Entry, EventLog, Reader, TurnRecorded
-from eventlog.codec import decode_line
+from eventlog.codec import decode_fields
 from projections import Index, Place
 
 _CACHE_BYTES = 16 * 1024 * 1024
 _AHEAD, _AHEAD_FULL = 2048, 64
-"""So many events are read on for: all that is passed is kept, and will be wanted. Once there is no room for it, only
+"""So many events are read on for: all that is passed is kept, and will be wanted. Where there was no room for it, only
 as many as cost less than looking the place up."""
 
 
@@ -32,9 +32,10 @@ class Contents:
         self._log = log
         self._index = index
         self._indexed = 0
-        self._kept: OrderedDict[int, bytes] = OrderedDict()  # lines: what they are decoded to takes much more
+        self._kept: OrderedDict[int, Entry] = OrderedDict()  # not decoded: that would take much more
         self._kept_bytes = 0
-        self._full = False
+        self._used: set[int] = set()  # of those that are kept
+        self._full_at = 0  # up to here too much is wanted to keep all of it
         self._reader: Reader | None = None
         self._ahead: Iterator[Entry] = iter(())
         self._position = 0  # of `_ahead`
@@ -42,8 +43,14 @@ class Contents:
     def content(self, seq: int) -> Content | None:
         """The turn recorded at `seq`; None if its line is damaged, or holds what this version does not understand."""
         entry = self._entry(seq)
-        event = entry.event if entry else None
-        if entry is None or not isinstance(event, TurnRecorded):
+        if entry is None or entry.type != "TurnRecorded":
+            return None
+        if seq in self._kept:  # others are wanted more
+            self._kept.move_to_end(seq, last=False)
+            self._used.add(seq)
+        try:
+            event = decode_fields(entry.line, TurnRecorded)  # the entry would remember it
+        except MsgspecError:
             return None
         return Content(entry.at, event, len(entry.line))
 
@@ -52,17 +59,17 @@ class Contents:
         self._index.refresh()
         self._indexed = self._index.last_seq
 
-    def place(self, seq: int) -> Place:
-        """Where the turn recorded at `seq` stands in its conversation."""
-        if seq > self._indexed:
+    def places(self, seqs: Sequence[int]) -> dict[int, Place]:
+        """Where the turns recorded at these seqs stand in their conversations."""
+        if max(seqs, default=0) > self._indexed:
             with self._index.locked():
                 self.refresh_index()
-        return self._index.place(seq)
+        return self._index.places(seqs)
 
     def _entry(self, seq: int) -> Entry | None:
-        if seq in self._kept:
-            return decode_line(self._kept[seq])
-        ahead = _AHEAD_FULL if self._full else _AHEAD
+        if (kept := self._kept.get(seq)) is not None:
+            return kept
+        ahead = _AHEAD_FULL if seq <= self._full_at else _AHEAD
         if self._reader is None or not self._position < seq <= self._position + ahead:
             return self._jump(seq)
         for _ in ("what was there", "what has come since"):
@@ -72,7 +79,7 @@ class Contents:
                     self._keep(entry)
                 if entry.seq >= seq:
                     return entry if entry.seq == seq else None
-            self._ahead = self._reader.read()
+            self._ahead = _entries(self._reader)
         return None
 
     def _jump(self, seq: int) -> Entry | None:
@@ -83,21 +90,32 @@ class Contents:
         if self._reader is not None:
             self._reader.close()
         self._reader = self._log.reader(gt=seq)
-        self._ahead, self._position = self._reader.read(), seq
+        self._ahead, self._position = _entries(self._reader), seq
         return entry
 
     def _keep(self, entry: Entry) -> None:
         if entry.seq in self._kept:
             return
-        self._kept[entry.seq] = entry.line
+        self._kept[entry.seq] = entry
         self._kept_bytes += len(entry.line)
         while self._kept_bytes > _CACHE_BYTES and len(self._kept) > 1:
-            self._full = True
-            _, dropped = self._kept.popitem(last=False)
-            self._kept_bytes -= len(dropped)
+            seq, dropped = self._kept.popitem(last=False)
+            if seq not in self._used:
+                self._full_at = max(self._full_at, entry.seq)
+            self._used.discard(seq)
+            self._kept_bytes -= len(dropped.line)
 
     def close(self) -> None:
         """Let go of the log's files."""
         self._lookup.close()
         if self._reader is not None:
             self._reader.close()
+
+
+def _entries(reader: Reader) -> Iterator[Entry]:
+    """What a reader has, read in blocks where it can be."""
+    for block in reader.read_blocks():
+        if isinstance(block, Entry):
+            yield block
+        else:
+            yield from block.entries()

@@ -4,7 +4,7 @@ Nothing here waits and nothing appends: the engine does both, for all its sinks 
 check, a question, a flush) is a job for the sink's workers; what it comes to is a list of events.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -15,11 +15,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventlog import Event, SyncAttempted, SyncFailed, SyncSucceeded, TurnRecorded
-from projections import Delivery, ProbePolicy, RetryPolicy, SinkState, Try, due_at, is_open
+from projections import Delivery, Place, ProbePolicy, RetryPolicy, SinkState, Try, due_at, is_open
 from projections.delivery_state import DELIVERED
 from turnlog.clock import Clock
 from turnlog.errors import TurnlogError
-from turnlog.sinks.base import Lost, Outcome, OutgoingTurn, Refused, Sink
+from turnlog.sinks.base import Delivered, Lost, Outcome, OutgoingTurn, Refused, Sink
 from turnlog.sync.contents import Content, Contents
 from turnlog.sync.counts import Latencies, SyncCounts
 from turnlog.sync.lease import worker_name
@@ -35,6 +35,7 @@ Redact = Callable[[TurnRecorded], tuple[TurnRecorded, dict[str, int]]]
 _DIED = "the worker died before it knew the outcome"
 _STOPPED = "the worker was stopped before it knew the outcome"
 _UNSENT = Refused("unavailable", "it was not sent, because the log could not be written")
+_NOWHERE: Mapping[int, Place] = {}
 _BACKLOG_EVERY = 4
 """Every so many requests the backlog goes first, so that it does not starve."""
 
@@ -198,11 +199,12 @@ class SinkDelivery:
 
     def begin(self, attempts: Sequence[int], requests: Sequence[Request]) -> None:
         """Send requests whose attempts are in the log; what was taken away in between is left out."""
+        tries, seqs = self.state.tries, self._state.turns.seqs
         for attempt, request in zip(attempts, requests, strict=True):
-            taken = tuple(ordinal for ordinal in request if self._try(ordinal).attempt == attempt)
+            taken = tuple([o for o in request if (tried := tries.get(o)) is not None and tried.attempt == attempt])
             if taken:
                 items = self._load(taken, attempt)
-                doubtful = {self._state.turns.seqs[o] for o in taken if self._try(o).doubtful}
+                doubtful = {seqs[o] for o in taken if tries[o].doubtful}
                 self._fly(attempt, taken, partial(send, self.sink, items, doubtful))
         self._begun += len(requests)
         self._planned.clear()
@@ -221,7 +223,7 @@ class SinkDelivery:
                 redacted[kind] = redacted.get(kind, 0) + count
         times = tuple(content.recorded_at if content else None for content, _, _ in contents)
         self._flying[attempt] = Flight(request, times, redacted, doubts_max)
-        self._busy.update(map(self._user, request))
+        self._busy |= self._users(request)
         self._workers.submit(job, partial(self._of_run, self._run, partial(self._landed, attempt)))
 
     def _submit(self, job: Callable[[], Any], then: Callable[[Any], list[Event]]) -> None:
@@ -270,20 +272,25 @@ class SinkDelivery:
         if flight is None:
             return []
         request, now = flight.request, self._clock.now()
-        self._busy.difference_update(map(self._user, request))
+        self._busy -= self._users(request)
         held = self._terms.on_doubt == "hold" and not self.sink.idempotent
-        judged = tuple(self._judge(outcome, o, flight) for outcome, o in zip(outcomes, request, strict=True))
-        unknown = (o for o, outcome in zip(request, outcomes, strict=True) if held and _is_unknown(outcome))
+        judged = tuple(
+            [
+                self._judge(outcome, ordinal, flight) if isinstance(outcome, Refused) else outcome
+                for outcome, ordinal in zip(outcomes, request, strict=True)
+            ]
+        )
+        unknown = [o for o, outcome in zip(request, outcomes, strict=True) if _is_unknown(outcome)] if held else ()
         answered = Answered(attempt, request, self._seqs(request), judged, frozenset(unknown), flight.redacted)
         for outcome, recorded_at in zip(outcomes, flight.recorded_at, strict=True):
-            if not isinstance(outcome, Refused) and recorded_at is not None:
+            if isinstance(outcome, Delivered) and recorded_at is not None:
                 self.latencies.note((now - recorded_at).total_seconds())
         pause = pause_after(judged, self.state, now)
         return [*to_events(answered, self.state, self._terms.retries), *([pause] if pause else [])]
 
-    def _judge(self, outcome: Outcome, ordinal: int, flight: Flight) -> Outcome:
-        """What an outcome means; doubt that repeats counts."""
-        if not isinstance(outcome, Refused) or outcome.kind not in ("in_doubt", MISSING):
+    def _judge(self, outcome: Refused, ordinal: int, flight: Flight) -> Refused:
+        """What a refusal means; doubt that repeats counts."""
+        if outcome.kind not in ("in_doubt", MISSING):
             return outcome
         return after_doubt(self._try(ordinal).doubts, outcome.error, doubts_max=flight.doubts_max)
 
@@ -321,35 +328,42 @@ class SinkDelivery:
         turns = self._state.turns
         return turns.lanes[turns.lane_id(ordinal)][1]
 
+    def _users(self, request: Request) -> set[str]:
+        turns = self._state.turns
+        return {turns.lanes[lane_id][1] for lane_id in set(map(turns.lane_id, request))}
+
     def _seqs(self, request: Request) -> tuple[int, ...]:
-        return tuple(self._state.turns.seqs[ordinal] for ordinal in request)
+        seqs = self._state.turns.seqs
+        return tuple([seqs[ordinal] for ordinal in request])
 
     def _load(self, request: Request, attempt: int) -> list[Item]:
-        return [self._item(ordinal, attempt) for ordinal in request]
+        """Turns as the sink gets them."""
+        places = self._contents.places(self._seqs(request)) if self.sink.places else {}
+        return [self._item(ordinal, attempt, places) for ordinal in request]
 
     def _weigh(self, ordinal: int) -> Weight:
         item = self._item(ordinal)
         return Weight(size(self.sink, item), item.recorded_at if isinstance(item, OutgoingTurn) else self._clock.now())
 
-    def _item(self, ordinal: int, attempt: int = 0) -> Item:
+    def _item(self, ordinal: int, attempt: int = 0, places: Mapping[int, Place] = _NOWHERE) -> Item:
         """A turn as the sink gets it, or why it cannot be sent."""
-        if ordinal not in self._planned:
-            self._planned[ordinal] = self._content(ordinal)
-        content, older, _ = self._planned[ordinal]
-        seq = self._state.turns.seqs[ordinal]
+        planned, state = self._planned.get(ordinal), self._state
+        content, older, _ = planned or self._planned.setdefault(ordinal, self._content(ordinal))
+        seq, sink = state.turns.seqs[ordinal], state.sinks[self.name]
         if content is None:
             unreadable = f"the turn at seq {seq} cannot be read from the log; `turnlog verify` tells more"
             return Refused("rejected", unreadable, alone=True)
+        tried = sink.tries.get(ordinal)
         return OutgoingTurn(
             seq,
             content.recorded_at,
             content.event,
             content.line_bytes,
             attempt=attempt,
-            tries=max(0, self._try(ordinal).requests - 1),
-            delivery=1 + self.state.again.get(ordinal, 0),
+            tries=max(0, tried.requests - 1) if tried else 0,
+            delivery=1 + sink.again.get(ordinal, 0),
             older=older,
-            place=self._contents.place(seq) if attempt and self.sink.places else None,
+            place=places.get(seq),
         )
 
     def _content(self, ordinal: int) -> tuple[Content | None, TurnRecorded | None, dict[str, int]]:

@@ -9,12 +9,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from eventlog import Event, EventLog, EventLogError, Problem, Waiter
 from projections import DELIVERY, Checkpoints, Delivery, Index, Live
+from projections.delivery_state import PENDING, RETRYING
 from turnlog.clock import Clock
 from turnlog.recorder import INDEX_NAME
 from turnlog.sinks.base import Sink
@@ -65,6 +66,8 @@ class Engine:
         self._unwritten: list[Event] = []
         self._recent: deque[tuple[datetime, int]] = deque()
         self._stopping = threading.Event()
+        self._due: datetime | None = None  # when there is something to do, if nothing happens before; None: now
+        self._is_behind = False  # something was taken in that no plan knows
 
     def add(self, name: str, sink: Sink, terms: Terms = Terms()) -> SinkDelivery:  # noqa: B008 - frozen
         """Deliver to this sink too; it stays the caller's."""
@@ -72,7 +75,7 @@ class Engine:
             name,
             sink,
             terms,
-            state=lambda: self.state,
+            state=lambda: self._live.states[0],
             contents=self._contents,
             clock=self._clock,
             finished=self._note_finished,
@@ -121,13 +124,14 @@ class Engine:
         while not self._stopping.is_set():
             now = self._clock.now()
             if (now - swept).total_seconds() >= sweep_seconds or now < swept:
-                swept = now
+                swept, self._due = now, None
                 for sink in self.sinks.values():
                     sink.ask_again()
             try:
                 self._round()
                 self._wait(sweep_seconds - (now - swept).total_seconds())
             except EventLogError as error:
+                self._due = None
                 self._on_trouble(f"{error}; trying again")
                 self._waiter.wait(_TROUBLE_SECONDS)
                 for sink in self._owed():
@@ -155,6 +159,7 @@ class Engine:
         while not self._finished.empty():  # of a run that was broken off
             self._finished.get()
         self._unwritten.clear()
+        self._due = None
         self.catch_up()
         self._recent = deque([(self._clock.now(), len(self.state.turns))])
         for sink in self.sinks.values():
@@ -162,19 +167,22 @@ class Engine:
 
     def _round(self) -> bool:
         """Write down what has ended and begin what may begin; whether anything was begun."""
-        self._collect()
-        written = self._unwritten
+        ended, written, later = self._collect(), self._unwritten, False
         if written:
-            self._log.append_many(written, sync=False)
+            later = self._has_more()
+            self._log.append_many(written, sync=not later)
             self._unwritten = []
-        self.catch_up()
+        is_new = self._live.catch_up() or ended or written or self._is_behind
+        if not is_new and self._due is not None and self._clock.now() < self._due:
+            return False  # woken by what the engine itself has written, mostly
+        self._is_behind = False
         if written:
             for sink in self._owed():
                 sink.note_written(written)
             self._on_events(written)
         before = self._jobs_begun()
         attempted = [] if self._stopping.is_set() else self._begin()
-        if written or attempted:
+        if attempted or later:
             self._log.sync()
         for sink, attempts, requests in attempted:
             sink.begin(attempts, requests)
@@ -198,13 +206,17 @@ class Engine:
                 plans = self._plan(now)
             attempts = [event for sink, requests in plans for event in sink.to_attempts(requests)]
             seqs = self._log.append_many(attempts, sync=False) if attempts else range(0)
-        self.catch_up()
+        self._is_behind = self._live.catch_up() > len(attempts)  # somebody else was quick
         begun, first = [], seqs.start
         for sink, requests in plans:
             begun.append((sink, range(first, first + len(requests)), requests))
             first += len(requests)
         self._on_events(attempts)
         return begun
+
+    def _has_more(self) -> bool:
+        """Whether attempts may follow, so that what is written now can be synced together with them."""
+        return any(sink.state.counts[PENDING] or sink.state.counts[RETRYING] for sink in self._owed())
 
     def _plan(self, now: datetime) -> list[tuple[SinkDelivery, list[Request]]]:
         live_from = self._live_from(now)
@@ -230,14 +242,17 @@ class Engine:
         self._finished.put(finished)
         self._waiter.wake()
 
-    def _collect(self) -> None:
-        """Turn the results of finished jobs into events. Raises what a job raised, which is a bug or an interrupt."""
-        while True:
-            try:
-                finished = self._finished.get_nowait()
-            except Empty:
-                return
+    def _collect(self) -> int:
+        """Turn the results of finished jobs into events; how many jobs these were.
+
+        Raises what a job raised, which is a bug or an interrupt.
+        """
+        count = 0
+        while not self._finished.empty():  # nobody else takes any
+            finished = self._finished.get()
             self._unwritten += finished.then(finished)
+            count += 1
+        return count
 
     def _jobs_begun(self) -> int:
         return sum(sink.under_way for sink in self.sinks.values())
@@ -251,7 +266,7 @@ class Engine:
 
     def _wait(self, seconds_max: float | None) -> None:
         """Until the log grows, a job ends, something is due, or for so long; None: for a job."""
-        if not self._finished.empty():
+        if not self._finished.empty() or self._is_behind:
             return
         now = self._clock.now()
         if seconds_max is None:
@@ -259,6 +274,7 @@ class Engine:
             return
         dues = [due for sink in self.sinks.values() if (due := sink.wake_at(now)) is not None]
         seconds = min([seconds_max, *((due - now).total_seconds() for due in dues)])
+        self._due = now + timedelta(seconds=seconds)
         if self._is_under_way():
             self._waiter.wait(max(0.0, seconds))
         else:

@@ -84,7 +84,7 @@ class _Packing:
 
     def take(self, ordinal: int, lane: int, weigh: Callable[[int], Weight], turns_max: int) -> bool:
         """Add a turn if it fits; an empty request takes any."""
-        turns_max = min(self._turns_max, turns_max or self._turns_max)
+        turns_max = min(self._turns_max, turns_max) if turns_max else self._turns_max
         fits = len(self.turns) < turns_max and (lane in self._lanes or len(self._lanes) < self._limits.conversations)
         if self.turns and not fits:  # it need not even be read
             self.is_full = True
@@ -98,7 +98,8 @@ class _Packing:
         self.is_full = self.is_full or len(self.turns) >= turns_max
         self._lanes.add(lane)
         self._size += weight.size
-        self.newest = max(self.newest or weight.recorded_at, weight.recorded_at)
+        if self.newest is None or self.newest < weight.recorded_at:
+            self.newest = weight.recorded_at
         return True
 
 

@@ -153,7 +153,9 @@ def _deliver(sink: Sink, turns: Sequence[OutgoingTurn]) -> list[Outcome]:
         return [Refused("failed", f"the sink broke: {type(error).__name__}")] * len(turns)
     if len(outcomes) != len(turns):
         return [Refused("failed", f"the sink told {len(outcomes)} outcomes for {len(turns)} turns")] * len(turns)
-    return [_sound(outcome) for outcome in outcomes]
+    different = {id(outcome): outcome for outcome in outcomes}  # many turns share one, mostly
+    sound = {key: _sound(outcome) for key, outcome in different.items()}
+    return [sound[id(outcome)] for outcome in outcomes]
 
 
 def _sound(outcome: object) -> Outcome:
