@@ -23,6 +23,10 @@ class Sizes:
     starts: int
     wakes: int
     old_way_turns: tuple[int, ...]
+    receipts: int
+    flood_turns: int
+    single_turns: int
+    history_turns: tuple[int, ...]
 
 
 FULL = Sizes(
@@ -36,6 +40,10 @@ FULL = Sizes(
     starts=15,
     wakes=500,
     old_way_turns=(1000, 10_000, 50_000),
+    receipts=500,
+    flood_turns=10_000,
+    single_turns=2000,
+    history_turns=(1000, 100_000, 1_000_000),
 )
 QUICK = Sizes(
     rounds=5,
@@ -48,6 +56,10 @@ QUICK = Sizes(
     starts=5,
     wakes=100,
     old_way_turns=(1000, 10_000),
+    receipts=100,
+    flood_turns=5000,
+    single_turns=500,
+    history_turns=(1000, 10_000),
 )
 
 

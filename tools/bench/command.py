@@ -6,44 +6,40 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from appends import append_cases, unsynced_cases, wait_cases
-from follows import follow_cases, idle_cases
-from lookups import checkpoint_cases, fetch_cases
 from noise import Noise
-from old_way import old_way_cases
-from replays import memory_cases, replay_cases
 from report import Row, as_json, as_table
 
 from bench import FULL, QUICK, Bench, say
 
-CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    "append": append_cases,
-    "append-os": unsynced_cases,
-    "wait": wait_cases,
-    "replay": replay_cases,
-    "memory": memory_cases,
-    "checkpoint": checkpoint_cases,
-    "fetch": fetch_cases,
-    "follow": follow_cases,
-    "idle": idle_cases,
-    "old-way": old_way_cases,
-}
+Cases = Callable[[Bench], Iterator[Row]]
+"""Measures something, and yields its rows."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What it is called, what it says of itself, and its cases by name, in the order in which they run."""
+
+    name: str
+    description: str
+    cases: Mapping[str, Cases]
+
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(program: Program, arguments: Sequence[str]) -> int:
     """Measure and print; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser(program).parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that the folder is removed
     rows: list[Row] = []
     with _workplace(options.dir) as folder:
         bench = Bench(folder, QUICK if options.quick else FULL)
-        for row in _measure(bench, options.case or list(CASES)):
+        for row in _measure(bench, program, options.case or program.cases):
             rows.append(row)
             if options.json:
                 print(as_json(row), flush=True)
@@ -52,12 +48,12 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _measure(bench: Bench, names: Sequence[str]) -> Iterator[Row]:
+def _measure(bench: Bench, program: Program, names: Iterable[str]) -> Iterator[Row]:
     whole = Noise()
     for name in names:
         begin, noise = time.monotonic(), Noise()
         say(f"{name} ...")
-        yield from CASES[name](bench)
+        yield from program.cases[name](bench)
         say(f"{name}: {time.monotonic() - begin:.0f} s{_others(noise)}")
     say(f"done{_others(whole)}")
 
@@ -67,11 +63,13 @@ def _others(noise: Noise) -> str:
     return "" if percent is None else f"; other work took {percent:.0f} % of the machine"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tools/bench/run", description="Measure Turnlog beside its peers.")
+def _parser(program: Program) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program.name, description=program.description)
     parser.add_argument("--quick", action="store_true", help="small sizes: under a minute, and noisier")
     parser.add_argument("--json", action="store_true", help="JSON Lines, one object per case, instead of a table")
-    parser.add_argument("--case", action="append", choices=list(CASES), help="only this one; can be given again")
+    parser.add_argument(
+        "--case", action="append", choices=list(program.cases), help="only this one; can be given again"
+    )
     parser.add_argument("--dir", type=Path, help="work below this folder; a disk, for syncs must be real")
     return parser
 

@@ -1,0 +1,41 @@
+"""The programs of this folder: what each is called, and its cases."""
+
+from appends import append_cases, unsynced_cases, wait_cases
+from command import Program
+from floods import batch_cases, recovery_cases, single_cases
+from follows import follow_cases, idle_cases
+from histories import history_cases, peak_cases
+from lookups import checkpoint_cases, fetch_cases
+from old_way import old_way_cases
+from receipts import receipt_cases
+from replays import memory_cases, replay_cases
+
+RUN = Program(
+    "tools/bench/run",
+    "Measure the log beside its peers.",
+    {
+        "append": append_cases,
+        "append-os": unsynced_cases,
+        "wait": wait_cases,
+        "replay": replay_cases,
+        "memory": memory_cases,
+        "checkpoint": checkpoint_cases,
+        "fetch": fetch_cases,
+        "follow": follow_cases,
+        "idle": idle_cases,
+        "old-way": old_way_cases,
+    },
+)
+
+DELIVER = Program(
+    "tools/bench/deliver",
+    "Measure delivery beside a bare loop of requests.",
+    {
+        "receipt": receipt_cases,
+        "batch": batch_cases,
+        "single": single_cases,
+        "recovery": recovery_cases,
+        "history": history_cases,
+        "memory": peak_cases,
+    },
+)
