@@ -86,7 +86,7 @@ def test_ours_are_never_replaced() -> None:
         ("raising", "cannot be loaded: RuntimeError: no licence"),
         ("kepd", "unknown type 'kepd'; did you mean 'kept'?"),
         ("webhok", "unknown type 'webhok'; did you mean 'webhook'?"),
-        ("zzz", "known: absent, batch, broken, jsonl, kept, memory, number, poor"),
+        ("zzz", "known: absent, batch, broken, jsonl, kept, memobase, memory, number, poor"),
     ],
 )
 def test_what_is_wrong_with_a_type_is_told(kind: str, sentence: str) -> None:
@@ -118,7 +118,8 @@ def test_ours_are_opened_without_looking_for_others() -> None:
 
 def test_every_type_of_ours_calls_itself_so() -> None:
     """The table and the classes agree."""
-    options = {"batch": {"url": "http://h"}, "webhook": {"url": "http://h"}, "jsonl": {"path": "f"}}
+    server = {"url": "http://h"}
+    options = {"batch": server, "memobase": server, "webhook": server, "jsonl": {"path": "f"}}
     for kind in SINK_TYPES:
         sink = open_sink(Config(), SinkConfig("s", kind, options=options.get(kind, {})))
         assert sink.type == kind

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from eventlog import SinkEnrolled, SinkPaused, TurnRecorded
 from projections import RetryPolicy
+from turnlog import Recorder
 from turnlog.config import Config, SinkConfig
 from turnlog.errors import ConfigError
-from turnlog.recorder import Recorder
 from turnlog.sinks.base import Delivered, Refused, Sink
 from turnlog.sinks.registry import open_sink
 from turnlog.sinks.webhook import WebhookOptions, WebhookSink, render, sign, webhook_id
