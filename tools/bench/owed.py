@@ -23,11 +23,11 @@ PATIENCE_SECONDS = 120
 _STRETCH, _REQUEST = 1000, 100
 
 
-def owed_log(directory: Path, turns: Iterable[TurnRecorded]) -> None:
+def owed_log(directory: Path, turns: Iterable[TurnRecorded], *, kind: str = "batch") -> None:
     """Write a log whose turns are all owed to the sink, with the index that a recorder leaves beside it."""
     remaining = iter(turns)
     with EventLog.open(directory, durability="os") as log:
-        log.append(SinkEnrolled(sink=SINK, kind="batch"))
+        log.append(SinkEnrolled(sink=SINK, kind=kind))
         while stretch := list(islice(remaining, _STRETCH)):
             log.append_many(stretch)
         log.sync()
@@ -59,9 +59,9 @@ def many_turns(count: int, *, lanes: int | None = None, first: int = 0) -> Itera
         yield event
 
 
-def configure(directory: Path, url: str, *, sink: str = "", sync: str = "") -> None:
+def configure(directory: Path, url: str, *, kind: str = "batch", sink: str = "", sync: str = "") -> None:
     """Write the configuration of a log with one sink; more lines for either table."""
-    text = f'[sync]\n{sync}\n[[sinks]]\nname = "{SINK}"\ntype = "batch"\nurl = "{url}"\n{sink}\n'
+    text = f'[sync]\n{sync}\n[[sinks]]\nname = "{SINK}"\ntype = "{kind}"\nurl = "{url}"\n{sink}\n'
     (directory / "turnlog.toml").write_text(text, encoding="utf-8")
 
 

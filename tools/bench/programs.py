@@ -6,6 +6,7 @@ from floods import batch_cases, recovery_cases, single_cases
 from follows import follow_cases, idle_cases
 from histories import history_cases, peak_cases
 from lookups import checkpoint_cases, fetch_cases
+from memobase import memobase_cases
 from old_way import old_way_cases
 from receipts import receipt_cases
 from replays import memory_cases, replay_cases
@@ -34,6 +35,7 @@ DELIVER = Program(
         "receipt": receipt_cases,
         "batch": batch_cases,
         "single": single_cases,
+        "memobase": memobase_cases,
         "recovery": recovery_cases,
         "history": history_cases,
         "memory": peak_cases,

@@ -4,6 +4,7 @@
 folder from some threads, each with a Session of its own that looks at no environment, as fast as requests can.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -15,16 +16,18 @@ import requests
 
 from turnlog.config import load
 from turnlog.sinks.batch import BatchSink  # noqa: F401 - loaded when it is asked for, and imports are not measured
+from turnlog.sinks.memobase import MemobaseSink  # noqa: F401 - as above
 from turnlog.sync.run import sync_once
 
 _HEADERS = {"Content-Type": "application/json"}
 _PATH = "/internal/v1/sync/batch"
 
 
-def seconds_of(*arguments: object) -> float:
-    """Run it, and have what it measured."""
+def seconds_of(*arguments: object, **environ: str) -> float:
+    """Run it, with more in its environment, and have what it measured."""
     command = [sys.executable, __file__, *map(str, arguments)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - our own
+    environment = {**os.environ, **environ}
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)  # noqa: S603 - our own
 
 
 def _turnlog(directory: Path) -> float:
