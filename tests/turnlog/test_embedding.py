@@ -111,6 +111,26 @@ def test_with_another_at_work_it_only_records_and_takes_over_at_its_end(tmp_path
     assert len(server.bodies) > 0
 
 
+def test_a_sink_that_another_delivers_to_keeps_no_other_from_its_turns(tmp_path: Path, server: Answering) -> None:
+    """It is taken over when it becomes free; until then the rest goes on."""
+    directory = tmp_path / "data"
+    directory.mkdir()
+    (directory / "turnlog.toml").write_text(batch_sink(server.url) + batch_sink(server.url, name="other"))
+    with ExitStack() as stack:
+        other = stack.enter_context(ExitStack())
+        other.enter_context(lease(directory, "team"))
+        recorder = stack.enter_context(Recorder(directory, deliver=True))
+        events = stack.enter_context(following(directory))
+        seq = say(recorder, "one")
+        first = until_delivered(events, seq)[-1]
+        assert isinstance(first, SyncSucceeded)
+        assert first.sink == "other"
+        other.close()
+        second = until_delivered(events, seq)[-1]
+        assert isinstance(second, SyncSucceeded)
+        assert second.sink == "team"
+
+
 def test_a_broken_configuration_is_told_at_once(tmp_path: Path) -> None:
     """Delivering cannot begin; the recorder is not left open. Recording alone goes on."""
     directory = tmp_path / "data"

@@ -38,7 +38,7 @@ class BackgroundDelivery:
         self._thread.join(self._config.sync.grace_seconds + _JOIN_SECONDS)
 
     def _run(self) -> None:
-        hooks = Hooks(trouble=_logger.warning, engine=self._attach, wait_for_lease=self._stopping)
+        hooks = Hooks(trouble=_logger.warning, engine=self._attach, waits=True)
         try:
             result = sync_follow(self._directory, self._config, hooks=hooks)
         except (TurnlogError, EventLogError) as error:

@@ -31,6 +31,9 @@ GRACE_SECONDS = 10.0
 _LIVE_SECONDS, _LIVE_TURNS_MAX = 30.0, 1000
 """What was recorded within so many seconds, and is among so many last turns, goes before the backlog."""
 
+_JOIN_SECONDS = 1.0
+"""How often it is tried again to deliver to a sink that somebody else delivers to."""
+
 _TROUBLE_SECONDS = 1.0
 """How long to wait before a log that cannot be written or read is tried again."""
 
@@ -66,6 +69,7 @@ class Engine:
         self._unwritten: list[Event] = []
         self._recent: deque[tuple[datetime, int]] = deque()
         self._stopping = threading.Event()
+        self._running = False
         self._due: datetime | None = None  # when there is something to do, if nothing happens before; None: now
         self._is_behind = False  # something was taken in that no plan knows
 
@@ -81,6 +85,9 @@ class Engine:
             finished=self._note_finished,
         )
         self.sinks[name] = delivery
+        if self._running:
+            self._due = None
+            delivery.begin_run()
         return delivery
 
     @property
@@ -112,24 +119,32 @@ class Engine:
                 return self._counts()
             self._wait(None)
 
-    def follow(self, *, sweep_seconds: float = SWEEP_SECONDS, grace_seconds: float = GRACE_SECONDS) -> SyncCounts:
+    def follow(
+        self,
+        *,
+        sweep_seconds: float = SWEEP_SECONDS,
+        grace_seconds: float = GRACE_SECONDS,
+        join: Callable[[], bool] = lambda: True,
+    ) -> SyncCounts:
         """Deliver in real time until `stop`; then wait for what is in flight, and write down what did not end.
 
         At least every `sweep_seconds` everything is looked at again, whatever was missed, and sinks that refused their
-        credentials are asked anew. A log that cannot be written is waited for. Raises LogUnavailable, NewerFormat at
-        the start.
+        credentials are asked anew. A log that cannot be written is waited for. `join` is called now and then until it
+        says that there is no sink left to add. Raises LogUnavailable, NewerFormat at the start.
         """
         self._begin_run()
-        swept = self._clock.now()
+        swept, is_complete = self._clock.now(), False
         while not self._stopping.is_set():
             now = self._clock.now()
+            is_complete = is_complete or join()
             if (now - swept).total_seconds() >= sweep_seconds or now < swept:
                 swept, self._due = now, None
                 for sink in self.sinks.values():
                     sink.ask_again()
             try:
                 self._round()
-                self._wait(sweep_seconds - (now - swept).total_seconds())
+                left = sweep_seconds - (now - swept).total_seconds()
+                self._wait(left if is_complete else min(left, _JOIN_SECONDS))
             except EventLogError as error:
                 self._due = None
                 self._on_trouble(f"{error}; trying again")
@@ -162,6 +177,7 @@ class Engine:
         self._due = None
         self.catch_up()
         self._recent = deque([(self._clock.now(), len(self.state.turns))])
+        self._running = True
         for sink in self.sinks.values():
             sink.begin_run()
 

@@ -1,6 +1,5 @@
 """Runs over the sinks of a configuration: each under its lease, side by side in one engine."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from projections.delivery_state import DEAD, OPEN
 from turnlog.clock import Clock, SystemClock
 from turnlog.config import Config, SinkConfig
 from turnlog.convert import nearest
-from turnlog.errors import ConfigError, TurnlogError, WrongUsage
+from turnlog.errors import Busy, ConfigError, TurnlogError, WrongUsage
 from turnlog.recorder import TurnRecorder
 from turnlog.redaction import redact_turn
 from turnlog.sinks.base import Sink
@@ -54,13 +53,13 @@ class PlannedRequest(Struct, frozen=True):
 class Hooks(Struct, frozen=True):
     """Whom to tell of a run: `events` every event that is appended, `trouble` what it waits for, `engine` its engine.
 
-    `wait_for_lease` is set when it is no longer to wait for a sink that another process delivers to; None: do not wait.
+    `waits` says that a sink which another process delivers to is waited for, as long as the run goes on.
     """
 
     events: OnEvents = lambda _: None
     trouble: Say = lambda _: None
     engine: Callable[[Engine], None] = lambda _: None
-    wait_for_lease: threading.Event | None = None
+    waits: bool = False
 
 
 def sync_once(
@@ -76,9 +75,9 @@ def sync_once(
     What is wrong with one sink (its lease is taken, its configuration is broken) is told in the result and keeps no
     other from its turns. Raises WrongUsage for an unknown name, AppendFailed, LogUnavailable.
     """
-    with open_engine(directory, config, names, clock=clock, hooks=hooks) as (engine, result):
-        result.counts = engine.run_once()
-        _conclude(result, engine, config, names)
+    with _open_crew(directory, config, names, clock=clock, hooks=hooks) as (crew, result):
+        result.counts = crew.engine.run_once()
+        _conclude(result, crew.engine, config, names)
     return result
 
 
@@ -91,57 +90,88 @@ def sync_follow(
     hooks: Hooks = Hooks(),  # noqa: B008 - frozen
 ) -> SyncResult:
     """The same, and go on in real time until the engine is stopped; ends at once if there is no sink to deliver to."""
-    with open_engine(directory, config, names, clock=clock, hooks=hooks) as (engine, result):
+    with _open_crew(directory, config, names, clock=clock, hooks=hooks) as (crew, result):
+        engine, sync = crew.engine, config.sync
         for problem in result.problems:
             hooks.trouble(problem)
         result.problems.clear()
-        if engine.sinks:
-            sync = config.sync
-            result.counts = engine.follow(sweep_seconds=sync.interval_seconds, grace_seconds=sync.grace_seconds)
+        if engine.sinks or crew.waiting:
+            result.counts = engine.follow(
+                sweep_seconds=sync.interval_seconds, grace_seconds=sync.grace_seconds, join=crew.join
+            )
+        for busy in crew.waiting.values():
+            result.note(busy)
         _conclude(result, engine, config, names)
     return result
 
 
+class _Crew:
+    """An engine and the sinks that it delivers to, each under its lease; `waiting` are those that others deliver to."""
+
+    def __init__(self, engine: Engine, config: Config, held: ExitStack, directory: Path, hooks: Hooks) -> None:
+        self.engine = engine
+        self.waiting: dict[str, Busy] = {}
+        self._config = config
+        self._held = held
+        self._directory = directory
+        self._hooks = hooks
+        self._sinks: dict[str, SinkConfig] = {}
+
+    def add(self, sink: SinkConfig) -> None:
+        """Deliver to a sink, or wait until that may be. Raises TurnlogError if it cannot be."""
+        known = self.engine.state.sinks.get(sink.name)
+        _check_type(sink, known.kind if known else "")
+        try:
+            with ExitStack() as own:
+                own.enter_context(lease(self._directory, sink.name))
+                opened = own.enter_context(closing(open_sink(self._config, sink)))
+                self.engine.add(sink.name, opened, _terms(self._config, sink, opened))
+                self._held.push(own.pop_all())
+        except Busy as busy:
+            if not self._hooks.waits:
+                remedy = "try again when it is done, or wait for it with `turnlog sync --follow --wait`"
+                raise Busy(f"{busy}; {remedy}") from busy
+            if sink.name not in self.waiting:
+                self._hooks.trouble(f"{busy}; waiting for its end")
+            self.waiting[sink.name], self._sinks[sink.name] = busy, sink
+
+    def join(self) -> bool:
+        """Deliver to those sinks that have become free; whether there is none left to wait for."""
+        for name in list(self.waiting):
+            before = self.waiting[name]
+            try:
+                self.add(self._sinks[name])
+            except TurnlogError as error:  # its configuration is broken: it would be so in a second, too
+                self._hooks.trouble(str(error))
+                del self.waiting[name]
+            else:
+                if self.waiting[name] is before:
+                    del self.waiting[name]
+        return not self.waiting
+
+
 @contextmanager
-def open_engine(
-    directory: Path,
-    config: Config,
-    names: Sequence[str] = (),
-    *,
-    clock: Clock | None = None,
-    hooks: Hooks = Hooks(),  # noqa: B008 - frozen
-) -> Iterator[tuple[Engine, SyncResult]]:
+def _open_crew(
+    directory: Path, config: Config, names: Sequence[str], *, clock: Clock | None, hooks: Hooks
+) -> Iterator[tuple[_Crew, SyncResult]]:
     """An engine with the configured sinks (or those named), and a result that tells which could not be had."""
     chosen, result = _choose(config, names), SyncResult()
-    with (
-        TurnRecorder(directory) as recorder,
-        ExitStack() as held,
-    ):  # it syncs every append, whatever recording does
+    with TurnRecorder(directory) as recorder, ExitStack() as held:  # it syncs every append, whatever recording does
         enrol_sinks(recorder, config.sinks)
         log, clock = recorder.log, clock or SystemClock()
         engine = Engine(log, clock=clock, on_events=hooks.events, on_trouble=hooks.trouble)
         hooks.engine(engine)
         engine.catch_up()
+        crew = _Crew(engine, config, held, log.directory, hooks)
         for sink in chosen:
             try:
-                _add_sink(engine, config, sink, held, log.directory, hooks)
+                crew.add(sink)
             except TurnlogError as error:
                 result.note(error)
-        held.callback(engine.close)
-        yield engine, result
-
-
-def _add_sink(
-    engine: Engine, config: Config, sink: SinkConfig, held: ExitStack, directory: Path, hooks: Hooks
-) -> SinkDelivery:
-    known = engine.state.sinks.get(sink.name)
-    _check_type(sink, known.kind if known else "")
-    with ExitStack() as own:
-        own.enter_context(lease(directory, sink.name, wait=hooks.wait_for_lease, say=hooks.trouble))
-        opened = own.enter_context(closing(open_sink(config, sink)))
-        delivery = engine.add(sink.name, opened, _terms(config, sink, opened))
-        held.push(own.pop_all())
-    return delivery
+        try:
+            yield crew, result
+        finally:
+            engine.close()
 
 
 def _terms(config: Config, sink: SinkConfig, opened: Sink) -> Terms:

@@ -49,7 +49,7 @@ def command(
             events=progress.note,
             trouble=progress.say,
             engine=lambda engine: _attach(engine, stop, progress),
-            wait_for_lease=stop.event if wait else None,
+            waits=wait,
         )
         deliver = sync_follow if follow else sync_once
         result = deliver(app.directory, app.config, sinks, hooks=hooks)
