@@ -33,7 +33,7 @@ def history_cases(bench: Bench) -> Iterator[Row]:
             watch.log.append_many([next(fresh)])
             watch.until_delivered(1)
             measures[f"history/follow/{turns}-turns"] = lambda w=watch, f=fresh: (
-                w.deliver(list(islice(f, _TURNS))) * 1000
+                w.deliver(list(islice(f, _TURNS)))[1] * 1000
             )  # type: ignore[misc]
         for turns in bench.sizes.history_turns:
             measures[f"history/start/{turns}-turns"] = _starting(bench, turns, url)

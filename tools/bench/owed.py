@@ -117,13 +117,14 @@ class Watch:
         """The event that says that the sink is down."""
         return self.until(lambda entry: isinstance(entry.event, SinkPaused))
 
-    def deliver(self, turns: list[TurnRecorded]) -> float:
-        """Seconds from the call that appends these turns until it is durable that all of them were received."""
+    def deliver(self, turns: list[TurnRecorded]) -> tuple[float, float]:
+        """Append these turns; seconds from that call until receipts of all of them are in the log, and are durable."""
         begin = time.perf_counter()
         self.log.append_many(turns)
         self.until_delivered(len(turns))
+        received = time.perf_counter()
         self.log.sync()
-        return time.perf_counter() - begin
+        return received - begin, time.perf_counter() - begin
 
     def close(self) -> None:
         """Let go of the files."""
