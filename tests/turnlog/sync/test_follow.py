@@ -213,10 +213,8 @@ def _begin_in_thread(engine: Engine, **options: Any) -> threading.Thread:
     return thread
 
 
-def test_stop_waits_for_what_is_in_flight(make: Make) -> None:
-    """Nothing more is begun; what comes of it is written down."""
-    bench = make(FaultySink(limits=Limits(turns=1)))
-    bench.record(3)
+def _hold_request(bench: Bench) -> tuple[threading.Event, threading.Event]:
+    """Have requests last until the second event is set; the first says that there is one."""
     sending, go_on = threading.Event(), threading.Event()
 
     def meanwhile(_: Sequence[OutgoingTurn]) -> None:
@@ -224,6 +222,14 @@ def test_stop_waits_for_what_is_in_flight(make: Make) -> None:
         assert go_on.wait(30)
 
     bench.sink.meanwhile = meanwhile
+    return sending, go_on
+
+
+def test_stop_waits_for_what_is_in_flight(make: Make) -> None:
+    """Nothing more is begun; what comes of it is written down."""
+    bench = make(FaultySink(limits=Limits(turns=1)))
+    bench.record(3)
+    sending, go_on = _hold_request(bench)
     with closing(bench.engine()) as engine:
         thread = _begin_in_thread(engine, grace_seconds=30)
         assert sending.wait(30)
@@ -239,13 +245,7 @@ def test_stop_writes_down_what_did_not_end_in_time(make: Make) -> None:
     """It is in doubt, and the next engine settles it; what it answers later changes nothing."""
     bench = make(FaultySink(limits=Limits(turns=1)))
     (seq,) = bench.record()
-    sending, go_on = threading.Event(), threading.Event()
-
-    def meanwhile(_: Sequence[OutgoingTurn]) -> None:
-        sending.set()
-        assert go_on.wait(30)
-
-    bench.sink.meanwhile = meanwhile
+    sending, go_on = _hold_request(bench)
     with closing(bench.engine()) as engine:
         thread = _begin_in_thread(engine, grace_seconds=0)
         assert sending.wait(30)
