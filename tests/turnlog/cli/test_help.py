@@ -29,7 +29,11 @@ def test_the_commands_are_those_of_the_design() -> None:
         "watch conversations export redact serve config"
     )
     assert list(COMMANDS) == first_slice.split()
-    assert SUBCOMMANDS == [("config", "check"), ("sinks", "pause"), ("sinks", "resume"), ("sinks", "retire")]
+    assert [
+        ("config", "check"),
+        *(("sinks", name) for name in ("pause", "resume", "retire")),
+        *(("sources", name) for name in ("add", "check", "list", "remove")),
+    ] == SUBCOMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)

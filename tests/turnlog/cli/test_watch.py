@@ -59,3 +59,33 @@ def test_a_source_that_is_none_is_refused(cli: Cli) -> None:
     assert "no source is configured" in cli.refused(2, "watch")
     assert "name one with path" in cli.refused(78, "watch", "save-data")
     assert subprocess.run(cli.command("watch", "--help"), check=True, capture_output=True, timeout=60).stdout
+
+
+def test_sources_are_added_and_removed_in_the_file(cli: Cli, tmp_path: Path) -> None:
+    """What a person wrote there stays, comments too; the file is made if there is none."""
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text(line("one"))
+    assert cli("sources", "add", "save-data", str(talk), "--user", "amy").code == 0
+    path = cli.directory / "turnlog.toml"
+    assert path.read_text() == f'[[sources]]\ntype = "save_data"\npath = "{talk}"\nuser = "amy"\n'
+    path.write_text("# mine\n[sync]\nmax_attempts = 7 # many\n\n" + path.read_text())
+    assert "is there already" in cli.refused(2, "sources", "add", "save_data", str(talk))
+    assert cli("sources", "add", "save_data", str(tmp_path / "other.jsonl")).code == 0
+    rows = cli("sources", "check", "--json")
+    assert rows.code == 1
+    assert [(row["streams"], row["problem"]) for row in rows.objects] == [(1, None), (0, "nothing is there")]
+    assert cli("sources", "remove", "save_data", str(tmp_path / "other.jsonl")).code == 0
+    assert cli.ok("sources", "check", "--json").object["source"] == "save_data"
+    assert cli("sources", "remove", "save-data").code == 0
+    assert path.read_text().startswith("# mine\n[sync]\nmax_attempts = 7 # many\n")
+    assert "[[sources]]" not in path.read_text()
+    assert "no source 'save_data'" in cli.refused(2, "sources", "remove", "save_data")
+
+
+def test_a_configuration_that_is_broken_is_not_changed(cli: Cli) -> None:
+    """Nor is one that would be broken by it."""
+    cli.directory.mkdir()
+    path = cli.directory / "turnlog.toml"
+    path.write_text("[sync\n")
+    assert "cannot be changed" in cli.refused(78, "sources", "add", "save_data", "x")
+    assert path.read_text() == "[sync\n"

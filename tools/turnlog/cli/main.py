@@ -26,7 +26,7 @@ COMMANDS = {
     "stats": "Count turns, requests and failures.",
     "tail": "Print events, also as they come.",
     "sinks": "List sinks and how they are; pause, resume, retire one.",
-    "sources": "List sources, how far they were read, and their quarantine.",
+    "sources": "List sources, what was read of them, and their quarantine; add, remove one.",
     "watch": "Record what is said as it is said, until Ctrl-C.",
     "conversations": "List conversations.",
     "export": "Print turns as Markdown or JSON Lines.",

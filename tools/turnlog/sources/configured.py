@@ -32,9 +32,12 @@ def configured_sources(config: Config, names: Sequence[str], environ: Mapping[st
     tables = [table for table in config.sources if not wanted or table.type.replace("-", "_") in wanted]
     found = [_watched(table, f"{config.path}, source {table.type!r}", config.folder, environ) for table in tables]
     known = {watched.source.name for watched in found}
-    return found + [
-        _watched(SourceConfig(name), f"source {name!r}", Path(), environ) for name in wanted if name not in known
-    ]
+    return found + watch_all([SourceConfig(name) for name in wanted if name not in known], environ)
+
+
+def watch_all(tables: Sequence[SourceConfig], environ: Mapping[str, str]) -> list[Watched]:
+    """Sources that stand in no file. Raises WrongUsage, ConfigError."""
+    return [_watched(table, f"source {table.type!r}", Path(), environ) for table in tables]
 
 
 def _watched(table: SourceConfig, where: str, folder: Path, environ: Mapping[str, str]) -> Watched:

@@ -1,4 +1,8 @@
-"""`turnlog sources`: where turns came from."""
+"""`turnlog sources`: where turns come from."""
+
+import os
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -6,16 +10,126 @@ from eventlog import EventLog, LineQuarantined
 from projections import SOURCES, SourceState
 from turnlog.cli.app import App, json_option, pass_app
 from turnlog.cli.output import print_json, print_table
+from turnlog.cli.settings import edit
+from turnlog.config import FILE_NAME, SourceConfig
+from turnlog.errors import WrongUsage
+from turnlog.sources.configured import configured_sources, watch_all
+from turnlog.sources.registry import source_type
+from turnlog.sources.watching import Watched
 
 
-@click.command("sources")
+@click.group("sources", invoke_without_command=True)
 @json_option
-@pass_app
-def command(app: App, as_json: bool) -> None:
-    """List sources, how far they were read, and their quarantine.
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """List sources, what was read of them, and their quarantine; add, remove one.
 
     What could not be read is kept in the log; `turnlog tail --json` or a blob beside the log has its bytes.
     """
+    if ctx.invoked_subcommand is None:
+        app = ctx.find_object(App)
+        assert app is not None  # noqa: S101 - the group made it
+        _list(app, as_json=as_json)
+
+
+@command.command("list")
+@json_option
+@pass_app
+def list_(app: App, as_json: bool) -> None:
+    """List sources, as `turnlog sources` does."""
+    _list(app, as_json=as_json)
+
+
+@command.command("add")
+@click.argument("source")
+@click.argument("path", required=False)
+@click.option("--user", help="Whose turns they are.  [default: $USER_ID, or 'default']")
+@click.option("--timezone", metavar="ZONE", help="Of times without one.  [default: this machine's]")
+@click.option("--settle-seconds", type=float, help="How long a turn must be quiet to be recorded.  [default: 10]")
+@pass_app
+def add(app: App, /, source: str, path: str | None, **options: Any) -> None:
+    """Have a source watched: at PATH, or where its program keeps its files.
+
+    Writes a `[[sources]]` table into the configuration file; all else in it stays as it is.
+    """
+    table = {"type": source_type(source).name, "path": path and str(Path(path).absolute()), **options}
+    table = {key: value for key, value in table.items() if value is not None}
+    (watched,) = watch_all([SourceConfig(table["type"], {k: v for k, v in table.items() if k != "type"})], os.environ)
+
+    def change(document: Any) -> None:
+        import tomlkit
+
+        tables = document.setdefault("sources", tomlkit.aot())
+        if any(_is_meant(known, table["type"], table.get("path")) for known in tables):
+            raise WrongUsage(f"{table['type']} is there already; `turnlog sources remove` takes it out")
+        tables.append(tomlkit.item(table))
+
+    edit(_config_path(app), change)
+    click.echo(f"{watched.source.name} in {', '.join(map(str, watched.paths))} is watched by `turnlog watch`", err=True)
+
+
+@command.command("remove")
+@click.argument("source")
+@click.argument("path", required=False)
+@pass_app
+def remove(app: App, source: str, path: str | None) -> None:
+    """Have a source watched no more; what was recorded from it stays."""
+    name = source_type(source).name
+
+    def change(document: Any) -> None:
+        tables = document.get("sources", [])
+        meant = [i for i, known in enumerate(tables) if _is_meant(known, name, path)]
+        if not meant:
+            raise WrongUsage(f"no source {source!r}{f' at {path}' if path else ''} is in {_config_path(app)}")
+        for i in reversed(meant):
+            del tables[i]
+
+    edit(_config_path(app), change)
+    click.echo(f"{name} is watched no more", err=True)
+
+
+@command.command("check")
+@json_option
+@pass_app
+def check(app: App, as_json: bool) -> int:
+    """Look whether the sources that are watched are there and can be read.
+
+    Ends 1 if one cannot be.
+    """
+    rows = [_checked(watched) for watched in configured_sources(app.config, (), os.environ)]
+    if as_json:
+        for row in rows:
+            print_json(row)
+    elif rows:
+        print_table(("source", "path", "streams", "problem"), [tuple(row.values()) for row in rows])
+    else:
+        click.echo("no source is configured; `turnlog sources add` has one watched", err=True)
+    return 1 if any(row["problem"] for row in rows) else 0
+
+
+def _checked(watched: Watched) -> dict[str, object]:
+    paths = [path for path in watched.paths if path.exists()]
+    streams, problem = 0, None if paths else "nothing is there"
+    try:
+        streams = len(watched.source.discover(paths)) if paths and not watched.drops else 0
+    except WrongUsage as error:
+        problem = str(error)
+    told = ", ".join(map(str, paths or watched.paths))
+    return {"source": watched.source.name, "path": told, "streams": streams, "problem": problem}
+
+
+def _is_meant(table: Any, name: str, path: str | None) -> bool:
+    """Whether a table of the configuration is the one of that name, and at that path if there is one."""
+    if str(table.get("type", "")).replace("-", "_") != name:
+        return False
+    return path is None or path in (table.get("path"),) or str(Path(path).absolute()) == table.get("path")
+
+
+def _config_path(app: App) -> Path:
+    return app.places.config_path or app.directory / FILE_NAME
+
+
+def _list(app: App, *, as_json: bool) -> None:
     log = app.read_log()
     (state,) = app.replay(SOURCES)
     if as_json:

@@ -1,0 +1,35 @@
+"""Changing the configuration file for a person: only what they ask for, with all else in it as it was."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eventlog.files import Files
+from turnlog.config import parse
+from turnlog.errors import ConfigError, TurnlogError
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    """Apply `change` to the document in a file, which is made if it is not there; comments and order stay.
+
+    The result is checked before it takes the file's place. Raises ConfigError if it would not be a configuration, or if
+    what is there is none.
+    """
+    try:
+        import tomlkit
+    except ImportError as error:
+        raise TurnlogError(
+            f"changing {path} needs the package tomlkit (pip install 'turnlog[sources]'), or edit it by hand"
+        ) from error
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        document = tomlkit.parse(text)
+        change(document)
+        changed = tomlkit.dumps(document)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the configuration {path} cannot be changed: {error}") from error
+    parse(changed, path)
+    try:
+        Files().write_file(path.resolve(), changed.encode())  # a link stays one
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} cannot be written: {error.strerror}") from error
