@@ -63,22 +63,23 @@ def _decode_object(text: str, start: int) -> tuple[dict[str, Any], int]:
     if not text.startswith("{", start):
         raise CannotRead(f"it is not a JSON object (column {start + 1})")
     try:
-        record, end = _DECODER.raw_decode(text, start)
+        record, end = DECODER.raw_decode(text, start)
     except RecursionError as error:
-        raise CannotRead(_TOO_DEEP) from error
+        raise CannotRead(TOO_DEEP) from error
     except json.JSONDecodeError as error:
         raise CannotRead(f"it is not JSON: {error.msg} (column {error.pos + 1})") from error
     brackets = text.count("{", start, end) + text.count("[", start, end)
-    if brackets > NESTING_MAX and _is_deeper_than(NESTING_MAX, record):
-        raise CannotRead(_TOO_DEEP)
+    if brackets > NESTING_MAX and is_deeper_than(NESTING_MAX, record):
+        raise CannotRead(TOO_DEEP)
     return record, end
 
 
-def _is_deeper_than(levels: int, value: Any) -> bool:
+def is_deeper_than(levels: int, value: Any) -> bool:
+    """Whether objects and lists are nested more than so many levels deep."""
     if not isinstance(value, dict | list):
         return False
     items = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper_than(levels - 1, item) for item in items)
+    return levels == 0 or any(is_deeper_than(levels - 1, item) for item in items)
 
 
 def _integer(text: str) -> int | str:
@@ -93,5 +94,7 @@ def _real(text: str) -> float | str:
     return number if isfinite(number) else text
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real)
-_TOO_DEEP = f"it is nested more than {NESTING_MAX} levels deep"
+DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real)
+"""Reads numbers that the log cannot hold as text."""
+
+TOO_DEEP = f"it is nested more than {NESTING_MAX} levels deep"

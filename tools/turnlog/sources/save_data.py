@@ -31,7 +31,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from hashlib import blake2b
 from math import isfinite
 from pathlib import Path
@@ -42,6 +42,7 @@ from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
 from turnlog.sources.files import file_stamp, open_regular, path_text, refusal
 from turnlog.sources.objects import CannotRead, Piece, objects_on
+from turnlog.sources.times import utc
 from turnlog.text import clean
 
 CHUNK_TURNS_MAX = 500
@@ -53,9 +54,7 @@ _RECOGNISED_BYTES_MAX = 1024 * 1024
 PASSES_MAX = 5
 """How often a reading starts over because the file was rewritten under it."""
 
-_DIGITS = re.compile(r"[0-9]+(\.[0-9]*)?")
 _LINE_COUNT = re.compile(rb"\s*([0-9]{1,18})\s*")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_FIELDS = ("timestamp", "created_at", "at")
 
 
@@ -282,7 +281,7 @@ class _TurnMaker(NamedTuple):
         record, replaced = clean(record)
         messages = record.pop("messages")
         is_synced = record.get("synced") is True or line <= self.lines_synced
-        moment = _utc(record.get("timestamp"), self.timezone)
+        moment = utc(record.get("timestamp"), self.timezone)
         meta = _storable(record)
         if replaced:
             meta[_unused("replaced_surrogates", meta)] = replaced
@@ -317,29 +316,13 @@ def _message(raw: Any, number: int, timezone: tzinfo | None) -> Message:
 def _take_time(fields: dict[str, Any], timezone: tzinfo | None) -> datetime | None:
     """The first of the message's times that can be read; it stays in the fields unless it is the same as text."""
     for key in _TIME_FIELDS:
-        moment = _utc(fields.get(key), timezone)
+        moment = utc(fields.get(key), timezone)
         if moment is not None:
             text = moment.isoformat()
             if fields[key] in (text, text.replace("+00:00", "Z")):
                 del fields[key]
             return moment
     return None
-
-
-def _utc(value: Any, timezone: tzinfo | None) -> datetime | None:
-    """The moment that an ISO 8601 text or a number of seconds since 1970 means, None if it means none."""
-    try:
-        if isinstance(value, str) and not _DIGITS.fullmatch(value):  # fromisoformat reads a year in any number
-            moment = datetime.fromisoformat(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            moment = _EPOCH + timedelta(seconds=value)
-        else:
-            return None
-        if moment.tzinfo is None and timezone is not None:
-            moment = moment.replace(tzinfo=timezone)
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _storable(value: Any) -> Any:
