@@ -229,6 +229,17 @@ def test_large_results_are_kept_beside_the_log() -> None:
     assert json.loads(export.kept[blob.data["digest"]]) == {"all": "y" * 70_000}
 
 
+def test_authors_and_states_are_in_meta() -> None:
+    """Where they are not the usual ones."""
+    export = answer(
+        content={"content_type": "text", "parts": ["ok"]}, status="in_progress", weight=0.5, channel="final",
+        author={"role": "assistant", "metadata": {"real_author": "tool:web"}},
+    )  # fmt: skip
+    assert export.turn.meta["messages"][uid(2)] == {
+        "author": {"metadata": {"real_author": "tool:web"}}, "channel": "final", "status": "in_progress", "weight": 0.5,
+    }  # fmt: skip
+
+
 def test_what_else_is_said_of_a_message_is_in_meta() -> None:
     """It changes from export to export, so it is no part of the turn's content."""
     before = answer(content={"content_type": "text", "parts": ["ok"]}, metadata={"citations": [], "request_id": "r1"})

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from eventlog import TurnRecorded
@@ -236,6 +236,7 @@ def test_no_damage_is_a_crash(source: type[ExportSource], make: Talk, data: Any)
             st.binary(max_size=8) | st.sampled_from([b"{", b"}", b'"', b"null", b"[]", b"0", b"\\ud800", b"1e999"])
         )
         content[at : at + data.draw(st.integers(0, 12))] = put
+    assume(not content.startswith(b"PK"))  # it would be refused as a zip
     first, second = Export(source, bytes(content)), Export(source, bytes(content))
     assert first.chunks == second.chunks
     for turn in first.turns:

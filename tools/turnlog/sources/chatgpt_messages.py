@@ -224,20 +224,24 @@ def _take_text(kind: str, content: dict[str, Any], said: _Said, payloads: Payloa
             said.parts.append(_asset("image", pointer, item, {}, payloads, assets))
 
 
+_ELSEWHERE = {
+    "message": ("id", "author", "create_time", "content", "metadata", "end_turn", "recipient", "status", "weight"),
+    "metadata": ("attachments", "model_slug", "parent_id", "timestamp_", "default_model_slug"),
+}
+"""What of a message is told elsewhere, or tells nothing."""
+
+_USUAL = {"status": (None, "finished_successfully"), "weight": (None, 1), "recipient": (None, "", "all")}
+"""What is worth no word."""
+
+
 def _rest(
     raw: dict[str, Any], message: dict[str, Any], metadata: dict[str, Any], author: dict[str, Any], payloads: Payloads
 ) -> dict[str, Any]:
     """What else the program says of a message: it changes from export to export, so it is none of the content."""
-    rest = without(
-        message, "id", "author", "create_time", "content", "metadata", "end_turn", "recipient", "status", "weight"
-    )
-    rest |= without(metadata, "attachments", "model_slug", "parent_id", "timestamp_", "default_model_slug")
-    if message.get("status") not in (None, "finished_successfully"):
-        rest["status"] = message["status"]
-    if message.get("weight") not in (None, 1, 1.0):
-        rest["weight"] = message["weight"]
-    if message.get("recipient") not in (None, "", "all"):
-        rest["recipient"] = message["recipient"]
+    rest = without(message, *_ELSEWHERE["message"]) | without(metadata, *_ELSEWHERE["metadata"])
+    for name, usual in _USUAL.items():
+        if message.get(name) not in usual:
+            rest[name] = message[name]
     if about := without(author, "role", "name"):
         rest["author"] = about
     if more := without(raw, "id", "parent", "children", "message"):

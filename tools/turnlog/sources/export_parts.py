@@ -65,9 +65,12 @@ def without(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def text_at(record: Any, *names: str) -> str:
     """The first text that is not empty among the fields named; empty if there is none, and for what is no object."""
-    if not isinstance(record, dict):
-        return ""
-    return next((record[name] for name in names if isinstance(record.get(name), str) and record[name]), "")
+    if isinstance(record, dict):
+        for name in names:
+            value = record.get(name)
+            if value and isinstance(value, str):
+                return value
+    return ""
 
 
 def dicts_at(record: Any, name: str) -> list[dict[str, Any]]:
