@@ -45,9 +45,10 @@ def command(
 ) -> int:
     """Record turns from the files of another program.
 
-    SOURCE is save-data (the JSONL files of the old scripts), or auto: what each file is, is found out by its structure.
-    Importing again records exactly what is new. A line that cannot be read is kept in quarantine, see `turnlog
-    sources`, and the rest goes on.
+    SOURCE names the program: save-data (the JSONL files of the old scripts), chatgpt, claude, gemini (exports),
+    claude-code, codex, gemini-cli (sessions); with auto, what each file is, is found out by its structure. Importing
+    again records exactly what is new. What cannot be read is kept in quarantine, see `turnlog sources`, and the rest
+    goes on.
     """
     options = SourceOptions(user or default_user(), _zone(timezone))
     special = {"conversation": conversation, "already_synced_to": already_synced_to}

@@ -83,6 +83,8 @@ def remove(app: App, source: str, path: str | None) -> None:
             raise WrongUsage(f"no source {source!r}{f' at {path}' if path else ''} is in {_config_path(app)}")
         for i in reversed(meant):
             del tables[i]
+        if not tables:
+            del document["sources"]
 
     edit(_config_path(app), change)
     click.echo(f"{name} is watched no more", err=True)
