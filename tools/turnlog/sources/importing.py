@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from eventlog import Event, LineQuarantined, SourceAdvanced, TurnRecorded, TurnRef, TurnSkipped
+from eventlog import ConversationNoted, Event, LineQuarantined, SourceAdvanced, TurnRecorded, TurnRef, TurnSkipped
 from projections import Index, content_digest
 from turnlog.recorder import TurnRecorder
 from turnlog.sources.base import Chunk, Source, Stream, Unreadable
@@ -86,7 +86,8 @@ def _take_in(
     def more(index: Index) -> list[Event]:
         notes: list[Event] = list(_quarantine(recorder, index, source.name, stream.name, chunk.unreadable))
         notes += _delivered_since(index, chunk.turns)
-        notes += [note for note in chunk.notes if index.is_news(note)]
+        said = [*chunk.notes, *(_memberships(index, chunk.turns) if source.global_ids else ())]
+        notes += [note for note in said if index.is_news(note)]
         if (notes or last) and index.cursor(source.name, stream.name) != chunk.cursor:
             notes.append(_advanced(source.name, stream.name, chunk))
         return notes
@@ -114,6 +115,19 @@ def _delivered_since(index: Index, turns: Sequence[TurnRecorded]) -> list[Event]
                 found.setdefault(sink, []).append(ref)
     reason = "the source says that it was delivered"
     return [TurnSkipped(sink=sink, turns=tuple(refs), reason=reason) for sink, refs in found.items()]
+
+
+def _memberships(index: Index, turns: Sequence[TurnRecorded]) -> list[ConversationNoted]:
+    """Turns that were recorded in another conversation and are in this one too: only the index knows which they are."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for turn in turns:
+        known = index.find(turn.turn_id, b"")
+        if known is not None and known.conversation != turn.conversation:
+            found.setdefault((turn.source, turn.conversation), []).append(turn.turn_id)
+    return [
+        ConversationNoted(source=source, conversation=conversation, notes={"shared_turns": turn_ids})
+        for (source, conversation), turn_ids in found.items()
+    ]
 
 
 def _advanced(source: str, stream: str, chunk: Chunk) -> SourceAdvanced:

@@ -11,6 +11,7 @@ from turnlog.sources.base import Source
 SOURCE_TYPES = {
     "chatgpt": "turnlog.sources.chatgpt:ChatGpt",
     "claude": "turnlog.sources.claude_export:ClaudeExport",
+    "claude_code": "turnlog.sources.claude_code:ClaudeCode",
     "save_data": "turnlog.sources.save_data:SaveData",
 }
 """The class of each, as `module:name`, in the order in which a file is shown to them to be recognised."""

@@ -1,0 +1,148 @@
+"""Where Claude Code keeps the transcripts of a session's sub-agents, and which tool call started each.
+
+They stand beside the session's file as `agent-ID.jsonl` (to 2.1.1), or in the folder `SESSION/subagents/` (since), the
+runs of workflows further down in it. There `agent-ID.meta.json` says of each which tool call it answers; before that,
+the result of the call names the agent, or its prompt is the agent's first line.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from turnlog.errors import WrongUsage
+from turnlog.sources.claude_code_lines import Lines, Record
+from turnlog.sources.claude_code_prompts import texts_of
+from turnlog.sources.claude_code_records import Messages
+from turnlog.sources.files import open_regular, path_text
+
+FOLDER = "subagents"
+_META_ENDING = ".meta.json"
+_META_BYTES_MAX = 64 * 1024
+
+
+class AgentFile(NamedTuple):
+    """A sub-agent's transcript; `name` is its path from the session's folder on."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    agent_id: str
+    call: str | None
+    """The tool call that started it, as its .meta.json says."""
+
+    prompt: str
+    started: datetime | None
+    about: dict[str, Any]
+    """What its .meta.json says."""
+
+
+class Agents:
+    """Finds sub-agents' files; remembers which session a file beside others is of."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[Path, str] = {}
+
+    def session_file(self, path: Path) -> Path:
+        """The session's own file if this one is of a sub-agent of it and the session's is there, else this one."""
+        if FOLDER in path.parts[:-1]:
+            depth = len(path.parts) - 2 - path.parts[:-1][::-1].index(FOLDER)
+            folder = Path(*path.parts[:depth])
+            main = folder.with_name(f"{folder.name}.jsonl")
+        elif path.name.startswith("agent-"):
+            session = self._session(path)
+            main = path.with_name(f"{session}.jsonl") if session and Path(session).name == session else path
+        else:
+            return path
+        return main if is_own_file(main) else path
+
+    def files(self, main: Path, session: str, messages: Messages) -> list[AgentFile]:
+        """The sub-agents of the session whose file is `main`, in the order of their names."""
+        folder = main.with_suffix("")
+        found = [(path.relative_to(folder).as_posix(), path) for path in transcripts_in(folder / FOLDER)]
+        if not main.name.startswith("agent-"):
+            beside = sorted(main.parent.glob("agent-*.jsonl"))
+            found += [(path.name, path) for path in beside if is_own_file(path) and self._session(path) == session]
+        return [agent for name, path in found if (agent := _agent(name, path, messages))]
+
+    def _session(self, path: Path) -> str:
+        if path not in self._sessions:
+            first = next(_records(path), None)
+            session = first.fields.get("sessionId") if first else None
+            if not isinstance(session, str):
+                return ""
+            self._sessions[path] = session
+        return self._sessions[path]
+
+
+def transcripts_in(folder: Path) -> list[Path]:
+    """The JSONL files in a folder and below, in order. Links are not followed. Raises WrongUsage for what is closed."""
+
+    def refuse(error: OSError) -> None:
+        if Path(error.filename or folder) != folder or folder.exists():
+            raise WrongUsage(f"{path_text(Path(error.filename))} cannot be read: {error.strerror}") from error
+
+    if folder.is_symlink():
+        return []
+    found = []
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        found += [path for name in names if name.endswith(".jsonl") and is_own_file(path := Path(parent, name))]
+    return sorted(found)
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether a regular file stands there, and not a link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def transcript_of_meta(path: Path) -> Path:
+    """The transcript that a .meta.json is about; any other path as it is."""
+    if not path.name.endswith(_META_ENDING):
+        return path
+    return path.with_name(path.name.removesuffix(_META_ENDING) + ".jsonl")
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What a .meta.json says, empty if it is none."""
+    try:
+        with open_regular(path) as file:
+            about = msgspec.json.decode(file.read(_META_BYTES_MAX))
+    except (WrongUsage, msgspec.MsgspecError, ValueError, RecursionError, OSError):
+        return {}
+    return about if isinstance(about, dict) and isinstance(about.get("agentType"), str) else {}
+
+
+def _agent(name: str, path: Path, messages: Messages) -> AgentFile | None:
+    try:
+        size_bytes = path.stat().st_size
+    except OSError:
+        return None  # it is gone meanwhile
+    first = next(_records(path), None)
+    if first is None:
+        return None
+    fields = first.fields
+    agent_id, message = fields.get("agentId"), fields.get("message")
+    about = read_meta(path.with_name(path.stem + _META_ENDING))
+    call = about.get("toolUseId")
+    return AgentFile(
+        name=name,
+        path=path,
+        size_bytes=size_bytes,
+        agent_id=agent_id if isinstance(agent_id, str) else path.stem.removeprefix("agent-"),
+        call=call if isinstance(call, str) else None,
+        prompt="\n".join(texts_of(message.get("content"))).strip() if isinstance(message, dict) else "",
+        started=messages.time(fields),
+        about=about,
+    )
+
+
+def _records(path: Path) -> Iterator[Record]:
+    with open_regular(path) as file:
+        yield from (piece for piece in Lines(file).read() if isinstance(piece, Record))

@@ -1,0 +1,87 @@
+"""Which turns of a Claude Code session are on the branch that it is on now: who goes back and asks anew leaves one."""
+
+from typing import Any
+
+from turnlog.sources.claude_code_prompts import blocks_of, kind_of
+from turnlog.sources.claude_code_records import type_of, uuid_of
+
+
+class MustStartOver(Exception):
+    """What was read before the cursor is needed after all."""
+
+
+class Branches:
+    """Takes in the records of a session; remembers each by its id. `is_whole` says that it began at the beginning.
+
+    Turns count from 0; what stands before the first prompt belongs to the turn -1, so that asking the first one anew
+    leaves it.
+    """
+
+    def __init__(self, *, is_whole: bool) -> None:
+        self.keys: list[str] = []
+        self.is_whole = is_whole
+        self._follows = [-1]
+        self._known: dict[str, int] = {}  # by uuid: the turn
+        self._gists: set[int] = set()  # of what was said, with the uuid
+        self._summaries: dict[str, str] = {}
+
+    def is_known(self, fields: dict[str, Any]) -> bool:
+        """Whether the very same record was there before."""
+        return uuid_of(fields) in self._known and _gist(fields) in self._gists
+
+    def is_turn(self, uuid: str) -> bool:
+        """Whether a record of this id was there before."""
+        return uuid in self._known
+
+    def add(self, fields: dict[str, Any], turn: int) -> None:
+        """Take in a record of a turn."""
+        uuid = uuid_of(fields)
+        if uuid is not None:
+            self._known.setdefault(uuid, turn)
+            self._gists.add(_gist(fields))
+
+    def begin_turn(self, fields: dict[str, Any]) -> None:
+        """Take in that a record begins a turn. Raises MustStartOver if nobody knows what it follows."""
+        last = len(self._follows) - 1
+        parent = fields.get("parentUuid") or fields.get("logicalParentUuid")
+        follows = last
+        if isinstance(parent, str):
+            follows = self._known.get(parent, last)
+            if not self.is_whole and (follows != last or parent not in self._known):
+                raise MustStartOver
+        self._follows.append(follows)
+
+    def inactive(self) -> list[str]:
+        """The keys of the turns that are on another branch than the last one, in order."""
+        if not self.is_whole:
+            return []
+        active, turn = set(), len(self._follows) - 1
+        while turn >= 0:
+            active.add(turn)
+            turn = self._follows[turn]
+        return [key for number, key in enumerate(self.keys) if number not in active]
+
+    def add_summary(self, fields: dict[str, Any]) -> None:
+        """Take in a summary, which may be of another session."""
+        leaf = fields.get("leafUuid")
+        if isinstance(leaf, str):
+            self._summaries[leaf] = fields["summary"]
+
+    def summary(self) -> str | None:
+        """The last summary that is of a record of this session."""
+        found = [summary for leaf, summary in self._summaries.items() if leaf in self._known]
+        return found[-1] if found else None
+
+
+def _gist(fields: dict[str, Any]) -> int:
+    """A hash of which record this is and what it says, but for what differs between its copies."""
+    message, attachment = fields.get("message"), fields.get("attachment")
+    content = message.get("content") if isinstance(message, dict) else fields.get("content")
+    said = [kind_of(attachment), fields.get("subtype"), *map(_gist_of_block, blocks_of(content))]
+    return hash((uuid_of(fields), type_of(fields), *(each for each in said if type(each) is str)))
+
+
+def _gist_of_block(block: Any) -> Any:
+    if type(block) is not dict:
+        return block
+    return block.get("id") or block.get("tool_use_id") or block.get("text") or block.get("thinking")

@@ -1,0 +1,158 @@
+"""The lines of Claude Code's JSONL files: quickly where they are sound, carefully where they are not.
+
+A line is decoded in one go; only where that fails is it taken apart piece by piece. Behind damage the next record is
+looked for by how records begin, so that a torn line that another was written onto, a run of NULs, or a bad byte costs
+no more than what it hit.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any, BinaryIO, NamedTuple
+
+import msgspec
+
+from turnlog.sources.base import Unreadable
+from turnlog.sources.files import file_stamp
+from turnlog.sources.objects import NESTING_MAX, is_deeper_than, objects_on
+from turnlog.text import clean
+
+LINE_BYTES_MAX = 64 * 1024 * 1024
+"""A longer line is no record, but damage; it is kept in pieces of this size."""
+
+_SALVAGES_MAX = 32
+"""How often a record is looked for behind the damage on one line: each look may cost as much as reading the line."""
+
+_decode = msgspec.json.Decoder().decode
+_RECORD_START = re.compile(rb'\{ ?"(?:parentUuid|type|isSidechain|uuid|sessionId|timestamp|userType|cwd|message)" ?:')
+
+
+class Record(NamedTuple):
+    """One object of a file, by the line that it stands on."""
+
+    fields: dict[str, Any]
+    line: int
+    start: int
+    """Where its line begins, in bytes from the beginning of the file."""
+
+    size_bytes: int = 0
+    is_first: bool = True
+    """Whether nothing stands before it on its line."""
+
+    replaced: int = 0
+    """How many lone surrogates stood in it."""
+
+
+class Lines:
+    """Reads a file from a line on, to its end as it is then.
+
+    An unfinished last line is left to the reading that finds it finished, but for whole objects on it, since a closing
+    brace cannot be taken back. `offset` and `line` are behind what was read, `digest` is of all bytes up to there.
+    Lines that do not hold `holding` are passed over.
+    """
+
+    def __init__(
+        self, file: BinaryIO, *, offset: int = 0, line: int = 0, digest: Any = None, holding: bytes = b""
+    ) -> None:
+        self.offset, self.line = offset, line
+        self.digest = digest or blake2b(digest_size=16)
+        self._file = file
+        self._holding = holding
+        self._stamp = file_stamp(file)
+        self._last = b""
+        file.seek(offset)
+
+    def read(self) -> Iterator[Record | Unreadable]:
+        """The records in order, and what is none."""
+        while raw := self._file.readline(LINE_BYTES_MAX):
+            is_whole = raw.endswith(b"\n") or len(raw) == LINE_BYTES_MAX
+            self.line += 1
+            if self._holding in raw:
+                fields = _decode_whole(raw)
+                if fields is not None:
+                    yield Record(fields, self.line, self.offset, len(raw))
+                else:
+                    yield from (p for p in self._pieces(raw) if is_whole or isinstance(p, Record))
+            if not is_whole:
+                return
+            self.digest.update(raw)
+            self.offset += len(raw)
+            self._last = raw
+
+    def is_unchanged(self) -> bool:
+        """Whether the file still has what was read of it last, where that stood: it was not rewritten meanwhile."""
+        stamp = file_stamp(self._file)
+        if stamp == self._stamp:
+            return True
+        self._stamp = stamp
+        start = self.offset - len(self._last)
+        return os.pread(self._file.fileno(), len(self._last), start) == self._last
+
+    def _pieces(self, raw: bytes) -> Iterator[Record | Unreadable]:
+        if raw.isspace():
+            return
+        for number, (start, end, found, reason) in enumerate(_salvage(raw.rstrip(b"\r\n")), 1):
+            piece = raw[start:end]
+            if reason:
+                where = f"line {self.line}" if number == 1 else f"line {self.line}, piece {number}"
+                yield Unreadable(where, reason, piece)
+            else:
+                cleaned, replaced = clean(found)
+                yield Record(cleaned, self.line, self.offset, len(piece), number == 1, replaced)
+
+
+def digest_of_prefix(file: BinaryIO, length: int) -> Any:
+    """The running digest of a file's first bytes."""
+    digest = blake2b(digest_size=16)
+    file.seek(0)
+    while length and (data := file.read(min(length, 2**20))):
+        digest.update(data)
+        length -= len(data)
+    return digest
+
+
+def _decode_whole(raw: bytes) -> dict[str, Any] | None:
+    """The one object on a line that is sound."""
+    try:
+        fields = _decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if type(fields) is not dict:
+        return None
+    is_deep = raw.count(b"{") + raw.count(b"[") > NESTING_MAX and is_deeper_than(NESTING_MAX, fields)
+    return None if is_deep else fields
+
+
+def _salvage(line: bytes) -> Iterator[tuple[int, int, dict[str, Any], str]]:
+    """What can be told apart on a line, by its bytes: objects, and damage with its reason."""
+    at = 0
+    looks = _SALVAGES_MAX
+    while at < len(line):
+        damage = None
+        for piece in objects_on(line[at:]):
+            if piece.damage:
+                damage = (at + piece.start, piece.damage)
+            else:
+                yield at + piece.start, at + piece.end, piece.record, ""
+        if damage is None:
+            return
+        start, reason = damage
+        at, looks = _next_record(line, start + 1, looks)
+        yield start, at, {}, reason
+
+
+def _next_record(line: bytes, at: int, looks: int) -> tuple[int, int]:
+    """Where the next record begins on a line, its end if none does, and how many looks are left."""
+    while looks and (found := _RECORD_START.search(line, at)):
+        looks -= 1
+        piece = next(objects_on(line[found.start() :]), None)
+        if piece is not None and not piece.damage and _is_of_a_session(piece.record):
+            return found.start(), looks
+        at = found.start() + 1
+    return len(line), looks
+
+
+def _is_of_a_session(record: dict[str, Any]) -> bool:
+    """Whether this is a record, and not one of the objects that records are made of."""
+    return isinstance(record.get("type"), str) and ("sessionId" in record or "leafUuid" in record)
