@@ -21,6 +21,7 @@ class Branches:
         self.keys: list[str] = []
         self.is_whole = is_whole
         self._follows = [-1]
+        self._last_linked = -1  # the last turn that a record can be linked to: a prompt from the queue has no id
         self._known: dict[str, int] = {}  # by uuid: the turn
         self._gists: set[int] = set()  # of what was said, with the uuid
         self._summaries: dict[str, str] = {}
@@ -38,6 +39,7 @@ class Branches:
         uuid = uuid_of(fields)
         if uuid is not None:
             self._known.setdefault(uuid, turn)
+            self._last_linked = max(self._last_linked, turn)
             self._gists.add(_gist(fields))
 
     def begin_turn(self, fields: dict[str, Any]) -> None:
@@ -47,6 +49,8 @@ class Branches:
         follows = last
         if isinstance(parent, str):
             follows = self._known.get(parent, last)
+            if follows == self._last_linked:
+                follows = last
             if not self.is_whole and (follows != last or parent not in self._known):
                 raise MustStartOver
         self._follows.append(follows)

@@ -27,6 +27,9 @@ CHUNK_BYTES = 4 * 1024 * 1024
 _HELD_MAX = 4
 """How many turns wait for the sub-agents that they started."""
 
+_UUID_LENGTH_MIN = 32
+"""What is shorter does not name a record among those of all sessions."""
+
 _TITLES = {"custom-title": "customTitle", "ai-title": "aiTitle"}
 
 
@@ -187,7 +190,7 @@ class Session:
         uuid, before = uuid_of(fields), self._previous or self._session()
         if type_of(fields) == "attachment" and is_queued_prompt(fields):
             turn.key = derive(before, queued_text(fields))
-        elif uuid is None or self._branches.is_turn(uuid):
+        elif uuid is None or len(uuid) < _UUID_LENGTH_MIN or self._branches.is_turn(uuid):
             turn.key = derive(before, canonical(fields.get("message") or fields.get("attachment") or type_of(fields)))
         else:
             turn.key = uuid
