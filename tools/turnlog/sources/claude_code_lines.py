@@ -68,7 +68,7 @@ class Lines:
         while raw := self._file.readline(LINE_BYTES_MAX):
             is_whole = raw.endswith(b"\n") or len(raw) == LINE_BYTES_MAX
             self.line += 1
-            if self._holding in raw:
+            if self._holding in raw and raw != b"\n":
                 fields = _decode_whole(raw)
                 if fields is not None:
                     yield Record(fields, self.line, self.offset, len(raw))
@@ -133,7 +133,7 @@ def _salvage(line: bytes) -> Iterator[tuple[int, int, dict[str, Any], str]]:
         for piece in objects_on(line[at:]):
             if piece.damage:
                 damage = (at + piece.start, piece.damage)
-            else:
+            elif piece.record:
                 yield at + piece.start, at + piece.end, piece.record, ""
         if damage is None:
             return

@@ -35,6 +35,7 @@ STATES = frozenset(
 """Records that say something of the session at that moment, and nothing that anybody said."""
 
 _HANDLED = frozenset((*META, "type", "uuid", "timestamp", "message", "sessionId", "session_id", "isSidechain"))
+_OF_THE_COPY = frozenset((*META, "sessionId", "session_id"))
 _SAID = frozenset(("role", "content", "type", "usage"))
 _SAYING = ("user", "assistant")
 _CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
@@ -185,9 +186,11 @@ class Messages:
         return "system", "\n\n".join(texts)
 
     def raw(self, record: Record) -> Part:
-        """A record as it is, for types that nobody knows."""
-        given = self._payloads.data(record.fields)
-        return Part(type="record", name=type_of(record.fields) or None, **given)
+        """A record as it is, for types that nobody knows; but for what differs between its copies."""
+        fields = record.fields
+        if uuid_of(fields):
+            fields = {key: value for key, value in fields.items() if key not in _OF_THE_COPY}
+        return Part("record", name=type_of(fields) or None, **self._payloads.data(fields))
 
     def state(self, record: Record) -> Any:
         """A record of the session's state as a note has it."""

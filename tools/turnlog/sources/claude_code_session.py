@@ -145,7 +145,7 @@ class Session:
         session = fields.get("sessionId")
         if not self._id and isinstance(session, str):
             self._id = session
-        if self._branches.is_known(fields):
+        if self._branches.is_known(fields) or not fields:
             return
         kind = type_of(fields)
         if kind in STATES:

@@ -35,8 +35,8 @@ class TurnBuilder:
         self.conversation = ""
         self.has_prompt = False
         self.started: datetime | None = None
-        self.calls: dict[str, str] = {}
-        """The prompts of tool calls, by the call's id; empty for a call that has none."""
+        self.calls: set[str] = set()
+        """The ids of its tool calls."""
         self.waiting: set[str] = set()
         """The calls of sub-agents that are not answered yet."""
         self.agents: dict[str, str] = {}
@@ -49,11 +49,12 @@ class TurnBuilder:
         self._threads: dict[str, list[Message]] = {}
         self._thread_of: dict[str, str] = {}
         self._ids: set[str] = set()
-        self._meta: dict[str, list[Any]] = {}
+        self._asked: dict[str, list[str]] = {}  # calls by their prompts, the first one last
+        self._meta: dict[str, dict[str, None]] = {}
         self._last_values: list[Any] = []
         self._about: dict[str, Any] = {}
         self._models: dict[str, str] = {}  # the last by thread kind
-        self._all_models: list[str] = []
+        self._all_models: dict[str, None] = {}
         self._usage = UsageTally()
         self._unknown: Counter[str] = Counter()
         self._replaced = 0
@@ -94,17 +95,19 @@ class TurnBuilder:
 
     def call_for(self, prompt: str) -> str | None:
         """A tool call with this prompt that no thread is of yet."""
-        wanted = prompt.strip()
-        calls = (call for call, asked in self.calls.items() if asked and asked.strip() == wanted)
-        return next((call for call in calls if call not in self._threads), None)
+        calls = self._asked.get(prompt.strip(), [])
+        while calls and calls[-1] in self._threads:
+            calls.pop()
+        return calls[-1] if calls else None
 
     def finish(self, messages: Messages, *, source: str, user: str) -> TurnRecorded:
         """The turn. Each message of its threads stands in it once."""
         for call, record in self._copies:
             if not self.has(uuid_of(record.fields)):
                 self.add(record, type_of(record.fields), messages, thread=call)
-        meta: dict[str, Any] = {name: found[0] if len(found) == 1 else found for name, found in self._meta.items()}
-        more = {"models": self._all_models if len(self._all_models) > 1 else [], "agents": self._about}
+        meta: dict[str, Any] = {name: list(found) for name, found in self._meta.items()}
+        meta.update({name: found[0] for name, found in meta.items() if len(found) == 1})
+        more = {"models": list(self._all_models) if len(self._all_models) > 1 else [], "agents": self._about}
         counts = {"unknown": dict(sorted(self._unknown.items())), "replaced_surrogates": self._replaced}
         meta.update({name: value for name, value in (more | counts).items() if value})
         return TurnRecorded(
@@ -147,23 +150,22 @@ class TurnBuilder:
         for name, value in zip(META.values(), values, strict=True):
             if value:
                 text = value if isinstance(value, str) else canonical(value).decode()
-                known = self._meta.setdefault(name, [])
-                if text not in known:
-                    known.append(text)
+                self._meta.setdefault(name, {})[text] = None
 
     def _take_answer(self, message: dict[str, Any], thread: str) -> None:
         self._usage.add(message.get("usage"), message.get("id"))
         model = message.get("model")
         if isinstance(model, str) and model and model != "<synthetic>":
             self._models["main" if thread == MAIN else "side"] = model
-            if model not in self._all_models:
-                self._all_models.append(model)
+            self._all_models[model] = None
         for block in blocks_of(message.get("content")):
             call = block.get("id") if kind_of(block) == "tool_use" else None
             if isinstance(call, str):
                 given = block.get("input")
                 prompt = given.get("prompt") if isinstance(given, dict) else None
-                self.calls[call] = prompt if isinstance(prompt, str) else ""
+                self.calls.add(call)
+                if isinstance(prompt, str):
+                    self._asked.setdefault(prompt.strip(), []).insert(0, call)
                 if block.get("name") in _STARTERS and thread == MAIN:
                     self.waiting.add(call)
 

@@ -11,6 +11,10 @@ _DEPTH_MAX = 4
 _NUMBERS = (int, float)
 
 
+class _Distinct(dict[Any, None]):
+    """Different values of a field, in the order in which they came."""
+
+
 class UsageTally:
     """Takes in the usage of lines; `total` is that of the turn."""
 
@@ -56,9 +60,16 @@ def _merge_values(left: Any, right: Any, *, add: bool) -> Any:
         return left + right if add else max(left, right)
     if not add:
         return right
-    seen = left if isinstance(left, list) else [left]
-    return left if right in seen else [*seen, right]
+    seen = left if type(left) is _Distinct else _Distinct({left: None})
+    seen[right] = None
+    return seen
 
 
 def _in_order(usage: dict[str, Any]) -> dict[str, Any]:
-    return {key: _in_order(value) if type(value) is dict else value for key, value in sorted(usage.items())}
+    return {key: _plain(value) for key, value in sorted(usage.items())}
+
+
+def _plain(value: Any) -> Any:
+    if type(value) is _Distinct:
+        return list(value) if len(value) > 1 else next(iter(value))
+    return _in_order(value) if type(value) is dict else value
