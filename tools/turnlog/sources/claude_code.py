@@ -80,10 +80,10 @@ class ClaudeCode:
         """Whether one of the first lines is a record of a session, or the file says which sub-agent one is of."""
         try:
             with open_regular(path) as file:
-                lines = file.readlines(_RECOGNISED_BYTES_MAX)[:_RECOGNISED_LINES_MAX]
+                lines = [file.readline(_RECOGNISED_BYTES_MAX) for _ in range(_RECOGNISED_LINES_MAX)]
         except (WrongUsage, OSError):
             return False
-        records = (piece.record for line in lines for piece in objects_on(line[:_RECOGNISED_BYTES_MAX]))
+        records = (piece.record for line in lines for piece in objects_on(line))
         return any(_is_record(record) for record in records) or bool(read_meta(path))
 
     def discover(self, paths: Sequence[Path]) -> list[Stream]:

@@ -5,16 +5,18 @@ from typing import Any
 from turnlog.sources.claude_code_prompts import blocks_of, kind_of
 from turnlog.sources.claude_code_records import type_of, uuid_of
 
+_TURN_BITS = 32
+
 
 class MustStartOver(Exception):
     """What was read before the cursor is needed after all."""
 
 
 class Branches:
-    """Takes in the records of a session; remembers each by its id. `is_whole` says that it began at the beginning.
+    """Takes in the records of a session; remembers each by its id, as small as can be: there may be half a million.
 
-    Turns count from 0; what stands before the first prompt belongs to the turn -1, so that asking the first one anew
-    leaves it.
+    `is_whole` says that reading began at the beginning of the file. Turns count from 0; what stands before the first
+    prompt belongs to the turn -1, so that asking the first one anew leaves it.
     """
 
     def __init__(self, *, is_whole: bool) -> None:
@@ -22,25 +24,24 @@ class Branches:
         self.is_whole = is_whole
         self._follows = [-1]
         self._last_linked = -1  # the last turn that a record can be linked to: a prompt from the queue has no id
-        self._known: dict[str, int] = {}  # by uuid: the turn
-        self._gists: set[int] = set()  # of what was said, with the uuid
+        self._known: dict[int, int] = {}  # by a hash of the uuid: the turn, above it a gist of what was said
         self._summaries: dict[str, str] = {}
 
     def is_known(self, fields: dict[str, Any]) -> bool:
         """Whether the very same record was there before."""
-        return uuid_of(fields) in self._known and _gist(fields) in self._gists
+        known = self._known.get(hash(uuid_of(fields)))
+        return known is not None and known >> _TURN_BITS == _gist(fields)
 
     def is_turn(self, uuid: str) -> bool:
         """Whether a record of this id was there before."""
-        return uuid in self._known
+        return hash(uuid) in self._known
 
     def add(self, fields: dict[str, Any], turn: int) -> None:
         """Take in a record of a turn."""
         uuid = uuid_of(fields)
         if uuid is not None:
-            self._known.setdefault(uuid, turn)
+            self._known.setdefault(hash(uuid), _gist(fields) << _TURN_BITS | turn + 1)
             self._last_linked = max(self._last_linked, turn)
-            self._gists.add(_gist(fields))
 
     def begin_turn(self, fields: dict[str, Any]) -> None:
         """Take in that a record begins a turn. Raises MustStartOver if nobody knows what it follows."""
@@ -48,10 +49,11 @@ class Branches:
         parent = fields.get("parentUuid") or fields.get("logicalParentUuid")
         follows = last
         if isinstance(parent, str):
-            follows = self._known.get(parent, last)
+            known = self._known.get(hash(parent))
+            follows = last if known is None else known % 2**_TURN_BITS - 1
             if follows == self._last_linked:
                 follows = last
-            if not self.is_whole and (follows != last or parent not in self._known):
+            if not self.is_whole and (follows != last or known is None):
                 raise MustStartOver
         self._follows.append(follows)
 
@@ -73,7 +75,7 @@ class Branches:
 
     def summary(self) -> str | None:
         """The last summary that is of a record of this session."""
-        found = [summary for leaf, summary in self._summaries.items() if leaf in self._known]
+        found = [summary for leaf, summary in self._summaries.items() if hash(leaf) in self._known]
         return found[-1] if found else None
 
 

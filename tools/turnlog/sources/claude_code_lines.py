@@ -102,16 +102,6 @@ class Lines:
                 yield Record(cleaned, self.line, self.offset, len(piece), number == 1, replaced)
 
 
-def digest_of_prefix(file: BinaryIO, length: int) -> Any:
-    """The running digest of a file's first bytes."""
-    digest = blake2b(digest_size=16)
-    file.seek(0)
-    while length and (data := file.read(min(length, 2**20))):
-        digest.update(data)
-        length -= len(data)
-    return digest
-
-
 def _decode_whole(raw: bytes) -> dict[str, Any] | None:
     """The one object on a line that is sound."""
     try:

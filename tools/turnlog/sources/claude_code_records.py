@@ -41,6 +41,9 @@ _SAYING = ("user", "assistant")
 _CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
 _FILES = {"image": "image", "document": "attachment"}
 _RESULT = "tool_result"
+_TEXT, _THOUGHT = frozenset(("type", "text")), frozenset(("type", "thinking", "signature"))
+_CALL = frozenset(("type", "id", "name", "input"))
+_ANSWER = frozenset(("type", "tool_use_id", "content", "is_error"))
 
 
 class Messages:
@@ -58,7 +61,7 @@ class Messages:
         `unknown` counts the types that nobody knows.
         """
         fields = record.fields
-        rest = {key: value for key, value in fields.items() if key not in _HANDLED and (value or _tells(value))}
+        rest = _rest(fields, _HANDLED)
         at = self.time(fields)
         if at is None and _tells(fields.get("timestamp")):
             rest["timestamp"] = fields["timestamp"]
@@ -98,8 +101,10 @@ class Messages:
         texts: list[str] = []
         for block in blocks:
             self._block(block, texts, parts, unknown)
-        about = {key: value for key, value in message.items() if key not in _SAID and (value or _tells(value))}
-        if "usage" in message and len(steps := _steps(message["usage"])) > 1:
+        about = _rest(message, _SAID)
+        usage = message.get("usage")
+        steps = usage.get("iterations") if type(usage) is dict else None
+        if type(steps) is list and len(steps) > 1:
             about["iterations"] = steps
         if about:
             rest["message"] = about
@@ -119,16 +124,19 @@ class Messages:
             wrapped, text = unwrap(block["text"])
             parts += [Part("context", name=name, **self._payloads.text(inner)) for name, inner in wrapped]
             texts += [text] if text else []
-            self._extras(block, parts, "type", "text")
+            if len(block) > len(_TEXT):
+                self._extras(block, parts, _TEXT)
         elif kind in _CALLS:
             given = self._payloads.data(block.get("input"))
             parts.append(Part("tool_call", _text(block.get("id")), _text(block.get("name")), **given))
-            self._extras(block, parts, "id", "name", "input", *_if("type", kind == "tool_use"))
+            if len(block) > len(_CALL) or kind != "tool_use":
+                self._extras(block, parts, _CALL if kind == "tool_use" else _CALL - {"type"})
         elif kind == "thinking" and isinstance(block.get("thinking"), str):
             signature = {"signature": block["signature"]} if _tells(block.get("signature")) else None
             said = self._payloads.text(block["thinking"]) if block["thinking"] else {}
             parts.append(Part(kind, data=signature, **said))
-            self._extras(block, parts, "type", "thinking", "signature")
+            if len(block) > len(_THOUGHT):
+                self._extras(block, parts, _THOUGHT)
         elif kind.endswith(_RESULT):
             self._result(block, kind, parts, unknown)
         elif kind in _FILES:
@@ -145,7 +153,7 @@ class Messages:
             inner = kind_of(piece)
             if inner == "text" and isinstance(piece.get("text"), str):
                 texts.append(piece["text"])
-                self._extras(piece, others, "type", "text")
+                self._extras(piece, others, _TEXT)
             elif inner in _FILES:
                 others += self._payloads.file(piece, _FILES[inner], of)
             else:
@@ -154,11 +162,11 @@ class Messages:
         text = self._payloads.text("\n".join(texts)) if texts else {}
         parts.append(Part(_RESULT, of, data={"is_error": True} if block.get("is_error") is True else None, **text))
         parts += others
-        self._extras(block, parts, "tool_use_id", "content", "is_error", *_if("type", kind == _RESULT))
+        self._extras(block, parts, _ANSWER if kind == _RESULT else _ANSWER - {"type"})
 
-    def _extras(self, block: dict[str, Any], parts: list[Part], *known: str) -> None:
+    def _extras(self, block: dict[str, Any], parts: list[Part], known: frozenset[str]) -> None:
         """Add what a block has besides, where it has any."""
-        extras = {key: value for key, value in block.items() if key not in known and _tells(value)}
+        extras = _rest(block, known)
         if extras:
             parts.append(Part("fields", _text(block.get("id")), **self._payloads.data(extras)))
 
@@ -233,18 +241,13 @@ def uuid_of(fields: dict[str, Any]) -> str | None:
     return _text(fields.get("uuid"))
 
 
-def _steps(usage: Any) -> list[Any]:
-    """The steps that a message's usage is made of."""
-    steps = usage.get("iterations") if isinstance(usage, dict) else None
-    return steps if isinstance(steps, list) else []
+def _rest(values: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """The fields that say something, but for those that are known."""
+    return {key: value for key in values.keys() - known if (value := values[key]) or _tells(value)}
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _if(key: str, is_known: bool) -> tuple[str, ...]:  # noqa: FBT001
-    return (key,) if is_known else ()
 
 
 def _tells(value: Any) -> bool:

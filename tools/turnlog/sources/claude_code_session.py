@@ -12,13 +12,13 @@ from eventlog import ConversationNoted, TurnRecorded
 from turnlog.sources.base import Chunk, Unreadable
 from turnlog.sources.claude_code_agents import AgentFile, Agents
 from turnlog.sources.claude_code_branches import Branches, MustStartOver
-from turnlog.sources.claude_code_lines import Lines, Record, digest_of_prefix
+from turnlog.sources.claude_code_lines import Lines, Record
 from turnlog.sources.claude_code_payloads import canonical
 from turnlog.sources.claude_code_prompts import is_prompt, kind_of, texts_of
 from turnlog.sources.claude_code_queue import Queue
 from turnlog.sources.claude_code_records import STATES, Messages, is_queued_prompt, queued_text, type_of, uuid_of
 from turnlog.sources.claude_code_turn import TurnBuilder
-from turnlog.sources.files import open_regular, path_text
+from turnlog.sources.files import digest_of_prefix, open_regular, path_text
 from turnlog.text import clean
 
 CHUNK_TURNS_MAX = 500

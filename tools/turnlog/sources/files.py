@@ -2,6 +2,7 @@
 
 import os
 import stat
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,16 @@ def file_stamp(file: BinaryIO) -> tuple[int, int]:
     """What changes when the file is written to."""
     status = os.fstat(file.fileno())
     return status.st_mtime_ns, status.st_size
+
+
+def digest_of_prefix(file: BinaryIO, length: int) -> "blake2b":
+    """The running digest of the file's first bytes; its position is then behind them."""
+    digest = blake2b(digest_size=16)
+    file.seek(0)
+    while length and (data := file.read(min(length, 2**20))):
+        digest.update(data)
+        length -= len(data)
+    return digest
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -40,7 +40,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
 from eventlog import ROLES, Message, Part, TurnRecorded
 from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
-from turnlog.sources.files import file_stamp, open_regular, path_text, refusal
+from turnlog.sources.files import digest_of_prefix, file_stamp, open_regular, path_text, refusal
 from turnlog.sources.objects import CannotRead, Piece, objects_on
 from turnlog.sources.times import utc
 from turnlog.text import clean
@@ -196,7 +196,7 @@ class _Pass:
         expected = self._digest.copy()
         for line in lines:
             expected.update(line)
-        return _digest_of_prefix(self._file, self._bytes + sum(map(len, lines))) == expected.digest()
+        return digest_of_prefix(self._file, self._bytes + sum(map(len, lines))).digest() == expected.digest()
 
     def _take_line(self, line: bytes) -> Iterator[Chunk]:
         self._line += 1
@@ -363,13 +363,3 @@ def _next_lines(file: BinaryIO) -> list[bytes]:
         if not lines[-1].endswith(b"\n"):
             break
     return [line for line in lines if line]
-
-
-def _digest_of_prefix(file: BinaryIO, length: int) -> bytes:
-    """A digest of the file's first bytes; its position is then behind them."""
-    digest = blake2b(digest_size=16)
-    file.seek(0)
-    while length and (data := file.read(min(length, 2**20))):
-        digest.update(data)
-        length -= len(data)
-    return digest.digest()
