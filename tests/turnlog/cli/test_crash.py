@@ -3,16 +3,20 @@
 TURNLOG_KILL_ROUNDS sets how often, TURNLOG_SEED the moments; a failure prints the seed.
 """
 
+import io
 import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import suppress
 
 import pytest
 
-from .support import DEADLINE_SECONDS, ROOT, Cli, Receiver, Witness, owed
+from turnlog.cli.main import run
+
+from .support import DEADLINE_SECONDS, NOBODY, ROOT, Cli, Receiver, Witness, batch_sink, owed
 
 ROUNDS = int(os.environ.get("TURNLOG_KILL_ROUNDS", "8"))
 
@@ -109,3 +113,30 @@ def test_a_stop_lets_what_is_in_flight_end(cli: Cli, receiver: Receiver) -> None
         assert set(cli.states()) == {"delivered", "pending"}
     assert cli.ok("sync", "--once", "--json").object["pending"] == 0
     assert receiver.messages() == owed(cli)
+
+
+class Interrupted(io.RawIOBase):
+    """A stream whose writer gets SIGTERM while its first line is being written."""
+
+    def __init__(self) -> None:
+        self.told = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self.told += bytes(data)
+        if self.told.count(b"\n") == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return len(data)
+
+
+def test_a_stop_in_the_middle_of_a_line_is_a_stop_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes while something is being told on stderr ends a run as any other does."""
+    cli.configure(batch_sink(NOBODY))
+    cli.record("a")
+    stream = Interrupted()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(stream), line_buffering=True))
+    assert run([*cli.options, "sync", "--follow"]) == 1
+    assert b"is paused (unavailable)" in stream.told
+    assert cli.log().verify().ok

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -87,7 +87,8 @@ def _stop_on_signals() -> Iterator[_Stop]:
         if stop.event.is_set():  # whoever insists gets it: the attempts are in the log, and the next run settles them
             os._exit(128 + number)
         stop.set()
-        say("stopping when what is in flight has ended; once more ends at once")
+        with suppress(RuntimeError):  # it came in the middle of another line to stderr, which lets no second one in
+            say("stopping when what is in flight has ended; once more ends at once")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
