@@ -9,9 +9,11 @@ known again, and TURNLOG_MACHINE_STEPS how long they are.
 """
 
 import os
+import re
 import signal
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +50,9 @@ PATIENCE_SECONDS = 0.4
 RUNS_MAX = 6
 """So many runs without faults deliver everything."""
 
+TURN = re.compile(rb"(\w+-\w+-\d+)/")
+"""The text of a message, which begins with its turn's id."""
+
 picks = st.integers(0, 99)
 users, conversations = st.sampled_from(["ann", "bob"]), st.sampled_from("cd")
 
@@ -60,6 +65,7 @@ class FaultMachine(RuleBasedStateMachine):
         self.cli = Cli(Path(self.folder.name) / "data")
         self.engine: Forked | None = None
         self.revisions: dict[str, int] = {}
+        self.upcoming: deque[Fault] = deque()
         self.poisoned: set[str] = set()
         self.refusing = False
 
@@ -68,16 +74,26 @@ class FaultMachine(RuleBasedStateMachine):
         connections=st.integers(1, 2),
         turns=st.sampled_from([1, 3]),
         max_attempts=st.sampled_from([2, 50]),
+        faulty_questions=st.booleans(),
         numbers=st.lists(picks, min_size=2, max_size=8),
     )
-    def begin(self, kind: str, connections: int, turns: int, max_attempts: int, numbers: list[int]) -> None:
+    def begin(
+        self,
+        kind: str,
+        connections: int,
+        turns: int,
+        max_attempts: int,
+        faulty_questions: bool,
+        numbers: list[int],
+    ) -> None:
+        self.faulty_questions = faulty_questions
         self.backend = open_backend(kind, self.cli.directory.with_name("backend"), self.forks)
         worst = [fault for fault in FAULTS if fault.forwarded]  # the server did what it was asked, and nobody knows
         self.faults = [
             f for f in (*FAULTS, *worst, *worst) if kind != "webhook" or f is not WRONG_TYPE
         ]  # a 2xx is a yes
         self.proxy = FaultProxy(self.backend.url)
-        self.proxy.rule = self._poison
+        self.proxy.rule = self._meet
         sink = sink_through(self.proxy, self.backend, turns=turns, connections=connections)
         self.policy = RetryPolicy(max_attempts, 0.0)
         self.cli.configure(sink, sync=f"{SYNC}\nmax_attempts = {max_attempts}")
@@ -87,9 +103,11 @@ class FaultMachine(RuleBasedStateMachine):
         self.witness = Witness(self.cli.directory)
         self.meet(numbers, "bob", "d")
 
-    def _poison(self, _method: str, _path: str, body: bytes) -> Fault | None:
-        """The server refuses these turns."""
-        return status_fault(422) if any(f'"{turn_id}/'.encode() in body for turn_id in self.poisoned) else None
+    def _meet(self, _method: str, _path: str, body: bytes) -> Fault | None:
+        """The next fault is a request's that sends turns, or anyone's; some turns are refused."""
+        if self.upcoming and (self.faulty_questions or TURN.search(body)):
+            return self.upcoming.popleft()
+        return status_fault(422) if any(text.decode() in self.poisoned for text in TURN.findall(body)) else None
 
     # What people say.
 
@@ -103,13 +121,14 @@ class FaultMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.revisions)
     @rule(pick=picks)
     def revise(self, pick: int) -> None:
-        """The turn grew by a message."""
+        """The turn grew by a message, and what was said before reads otherwise."""
         self._say(self._turn_id(pick))
 
     def _say(self, turn_id: str) -> None:
         self.revisions[turn_id] += 1
         user, conversation, _ = turn_id.split("-")
-        messages = [Message("user", f"{turn_id}/{number}") for number in range(self.revisions[turn_id])]
+        revision = self.revisions[turn_id]
+        messages = [Message("user", f"{turn_id}/{number}.{revision}") for number in range(revision)]
         self.recorder.record(messages=messages, turn_id=turn_id, user=user, conversation=conversation)
 
     def _turn_id(self, pick: int) -> str:
@@ -120,7 +139,7 @@ class FaultMachine(RuleBasedStateMachine):
     @rule(numbers=st.lists(picks, min_size=1, max_size=4), user=users, conversation=conversations)
     def meet(self, numbers: list[int], user: str, conversation: str) -> None:
         """There is something to send, and the next requests meet these faults."""
-        self.proxy.faults.extend(self.faults[number % len(self.faults)] for number in numbers)
+        self.upcoming.extend(self.faults[number % len(self.faults)] for number in numbers)
         self.record(user, conversation, 2)
         self.work(2 * len(numbers))
 
@@ -160,7 +179,7 @@ class FaultMachine(RuleBasedStateMachine):
             self.start()
         self._watch(count - 1)
         if number is not None:
-            self.proxy.faults.appendleft(self.faults[number % len(self.faults)])
+            self.upcoming.appendleft(self.faults[number % len(self.faults)])
         self._watch(1, until=SyncAttempted)
         assert self.engine is not None
         code = self.engine.kill()
@@ -254,7 +273,7 @@ class FaultMachine(RuleBasedStateMachine):
     def _end_all_trouble(self) -> None:
         if self.engine is not None:
             self.stop()
-        self.proxy.faults.clear()
+        self.upcoming.clear()
         self.refuse_or_accept(False)
         for _ in range(RUNS_MAX):
             self.pause_or_resume("resume")

@@ -31,6 +31,7 @@ EXPECTED: dict[str, tuple[str | None, ...]] = {
     "502": ("unavailable", "in_doubt", "in_doubt"),  # where sending again is safe, a gateway's error is an outage
     "503": UNAVAILABLE,
     "504": ("unavailable", "in_doubt", "in_doubt"),
+    "504 after the request arrived": ("unavailable", "in_doubt", None),
     "429": THROTTLED,
     **dict.fromkeys(("301", "302", "307", "308"), UNAVAILABLE),
 }

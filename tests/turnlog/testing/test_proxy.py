@@ -66,6 +66,7 @@ KINDS = {
     "502": "in_doubt",
     "503": "unavailable",
     "504": "in_doubt",
+    "504 after the request arrived": "in_doubt",
     "429": "throttled",
     "301": "unavailable",
     "302": "unavailable",

@@ -14,6 +14,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 DEADLINE_SECONDS = 30.0
 """After this the proxy lets go of a client, or a server, that says nothing."""
@@ -51,6 +52,7 @@ DRIP = Fault("an answer that drips", forwarded=True, drips=True)
 SILENCE = Fault("an answer that never comes", forwarded=True, then="hangs")
 WRONG_TYPE = status_fault(200, "Content-Type: text/html", body=b"<html>It works!</html>")
 ERRORS = tuple(status_fault(status) for status in (500, 502, 503, 504))
+LATE = replace(status_fault(504), name="504 after the request arrived", forwarded=True)
 THROTTLED = status_fault(429)
 THROTTLED_FOR = status_fault(429, "Retry-After: 1")
 UNAVAILABLE_FOR = status_fault(503, "Retry-After: 1")
@@ -58,7 +60,7 @@ REDIRECTS = tuple(status_fault(status, "Location: http://elsewhere.invalid/?key=
 
 FAULTS = (
     *(RESET_BEFORE, RESET_AFTER, HALF, GARBAGE, DRIP, SILENCE, WRONG_TYPE),
-    *(*ERRORS, THROTTLED, THROTTLED_FOR, UNAVAILABLE_FOR, *REDIRECTS),
+    *(*ERRORS, LATE, THROTTLED, THROTTLED_FOR, UNAVAILABLE_FOR, *REDIRECTS),
 )
 """Every fault that a single request can meet; refusing connections is `FaultProxy.refuse`."""
 
