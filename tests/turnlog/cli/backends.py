@@ -27,9 +27,6 @@ SINK = "team"
 READ_SECONDS = 0.3
 """How long an answer may take."""
 
-Arrival = tuple[int, int]
-"""The seq of a turn's event, and which delivery of it this is."""
-
 
 class Ledger:
     """What a log says of the turns of one sink; everything by seq."""
@@ -201,17 +198,20 @@ class MemobaseBackend:
 
     def check(self, ledger: Ledger) -> None:
         """Every delivery of a turn once; more often only where an operator had it sent again while it was in doubt."""
-        got: Counter[Arrival] = Counter()
+        got: Counter[tuple[int, int, int]] = Counter()
+        parts: dict[int, int] = {}
         for fields in self._stored():
             for turn_id, seq, delivery in fields.turns():
                 assert ledger.turns[seq].turn_id == turn_id
-                got[seq, delivery] += 1
-        for (seq, delivery), count in got.items():
-            assert count <= 1 + ledger.retried[seq], f"the turn at {seq} is there {count} times"
+                got[seq, delivery, fields.part] += 1
+                parts[seq] = fields.parts
+        for (seq, delivery, part), count in got.items():
+            assert count <= 1 + ledger.retried[seq], f"part {part} of the turn at {seq} is there {count} times"
             assert delivery <= ledger.deliveries(seq)
         for seq, state in ledger.states.items():
             if state == "delivered":
-                assert got[seq, ledger.deliveries(seq)], f"the turn at {seq} is not there"
+                wanted = range(1, parts.get(seq, 1) + 1)
+                assert all(got[seq, ledger.deliveries(seq), part] for part in wanted), f"the turn at {seq} is not there"
 
     def _stored(self) -> list[Fields]:
         return [msgspec.convert(blob.fields, Fields) for blob in self._double.blobs()]
