@@ -99,8 +99,10 @@ class FaultMachine(RuleBasedStateMachine):
         self.cli.configure(sink, sync=f"{SYNC}\nmax_attempts = {max_attempts}")
         self.recorder = Recorder(self.cli.directory, durability="os")
         self.log = EventLog.open(self.cli.directory, read_only=True)
-        self.record("ann", "c", 2)
+        self.record("ann", "c", 1, [])
+        self.record("bob", "d", 1, [])
         self.witness = Witness(self.cli.directory)
+        self.work(20)
         self.meet(numbers, "bob", "d")
 
     def _meet(self, _method: str, _path: str, body: bytes) -> Fault | None:
@@ -111,8 +113,10 @@ class FaultMachine(RuleBasedStateMachine):
 
     # What people say.
 
-    @rule(user=users, conversation=conversations, count=st.integers(1, 3))
-    def record(self, user: str, conversation: str, count: int) -> None:
+    @rule(user=users, conversation=conversations, count=st.integers(1, 3), numbers=st.lists(picks, max_size=2))
+    def record(self, user: str, conversation: str, count: int, numbers: list[int]) -> None:
+        """There is more to send, and the next requests meet these faults."""
+        self.upcoming.extend(self.faults[number % len(self.faults)] for number in numbers)
         for _ in range(count):
             turn_id = f"{user}-{conversation}-{len(self.revisions)}"
             self.revisions[turn_id] = 0
@@ -138,9 +142,8 @@ class FaultMachine(RuleBasedStateMachine):
 
     @rule(numbers=st.lists(picks, min_size=1, max_size=4), user=users, conversation=conversations)
     def meet(self, numbers: list[int], user: str, conversation: str) -> None:
-        """There is something to send, and the next requests meet these faults."""
-        self.upcoming.extend(self.faults[number % len(self.faults)] for number in numbers)
-        self.record(user, conversation, 2)
+        """The same, while an engine is at work."""
+        self.record(user, conversation, 2, numbers)
         self.work(2 * len(numbers))
 
     @rule(refusing=st.sampled_from([True, False, False, False]))
@@ -174,7 +177,7 @@ class FaultMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 8), user=users, conversation=conversations, number=st.none() | picks)
     def kill(self, count: int, user: str, conversation: str, number: int | None) -> None:
         """`kill -9` when it has written so many more events, and just begun to send something that meets a fault."""
-        self.record(user, conversation, 3)
+        self.record(user, conversation, 3, [])
         if self.engine is None:
             self.start()
         self._watch(count - 1)
