@@ -66,6 +66,7 @@ class FaultMachine(RuleBasedStateMachine):
         self.engine: Forked | None = None
         self.revisions: dict[str, int] = {}
         self.upcoming: deque[Fault] = deque()
+        self.sent = threading.Event()  # a request with turns has come to the proxy
         self.poisoned: set[str] = set()
         self.refusing = False
 
@@ -107,9 +108,12 @@ class FaultMachine(RuleBasedStateMachine):
 
     def _meet(self, _method: str, _path: str, body: bytes) -> Fault | None:
         """The next fault is a request's that sends turns, or anyone's; some turns are refused."""
-        if self.upcoming and (self.faulty_questions or TURN.search(body)):
+        turn_ids = [found.decode() for found in TURN.findall(body)]
+        if turn_ids:
+            self.sent.set()
+        if self.upcoming and (turn_ids or self.faulty_questions):
             return self.upcoming.popleft()
-        return status_fault(422) if any(text.decode() in self.poisoned for text in TURN.findall(body)) else None
+        return status_fault(422) if self.poisoned.intersection(turn_ids) else None
 
     # What people say.
 
@@ -174,16 +178,20 @@ class FaultMachine(RuleBasedStateMachine):
             self.start()
         self._watch(count)
 
-    @rule(count=st.integers(1, 8), user=users, conversation=conversations, number=st.none() | picks)
-    def kill(self, count: int, user: str, conversation: str, number: int | None) -> None:
-        """`kill -9` when it has written so many more events, and just begun to send something that meets a fault."""
+    @rule(count=st.integers(1, 8), user=users, conversation=conversations, number=st.none() | picks, sent=st.booleans())
+    def kill(self, count: int, user: str, conversation: str, number: int | None, sent: bool) -> None:
+        """`kill -9` when it has written so many more events, and then one more attempt, or sent its request."""
         self.record(user, conversation, 3, [])
         if self.engine is None:
             self.start()
         self._watch(count - 1)
         if number is not None:
             self.upcoming.appendleft(self.faults[number % len(self.faults)])
-        self._watch(1, until=SyncAttempted)
+        self.sent.clear()
+        if sent:
+            self.sent.wait(PATIENCE_SECONDS)
+        else:
+            self._watch(1, until=SyncAttempted)
         assert self.engine is not None
         code = self.engine.kill()
         assert code == -signal.SIGKILL, self.engine.told
