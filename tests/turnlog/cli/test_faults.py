@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventlog import SinkPaused, SyncFailed
+from eventlog import Message, SinkPaused, SyncFailed
 from projections import RetryPolicy
+from turnlog import Recorder
 from turnlog.testing import check_laws
 from turnlog.testing.proxy import FAULTS, Fault, FaultProxy
 
@@ -56,15 +57,12 @@ def proxy(backend: Backend, cli: Cli) -> Iterator[FaultProxy]:
     """Before a server that has the first of three turns."""
     with FaultProxy(backend.url) as proxy:
         cli.configure(sink_through(proxy, backend), sync="base_seconds = 0")
-        _record(cli, TURNS[0])
-        assert cli("sync", "--once").code == 0
-        for turn_id in TURNS[1:]:
-            _record(cli, turn_id)
+        with Recorder(cli.directory, durability="os") as recorder:
+            for turn_id in TURNS:
+                recorder.record(messages=[Message("user", turn_id)], turn_id=turn_id, user="ann", conversation="c")
+                if turn_id == TURNS[0]:
+                    assert cli("sync", "--once").code == 0
         yield proxy
-
-
-def _record(cli: Cli, turn_id: str) -> None:
-    cli.record(f"{turn_id}/0", turn_id=turn_id, user="ann", conversation="c")
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name + ("+" if b"Retry" in fault.answer else ""))
