@@ -12,6 +12,8 @@ SOURCE_TYPES = {
     "chatgpt": "turnlog.sources.chatgpt:ChatGpt",
     "claude": "turnlog.sources.claude_export:ClaudeExport",
     "claude_code": "turnlog.sources.claude_code:ClaudeCode",
+    "gemini_cli": "turnlog.sources.gemini_cli:GeminiCli",
+    "gemini": "turnlog.sources.gemini_takeout:Gemini",
     "save_data": "turnlog.sources.save_data:SaveData",
 }
 """The class of each, as `module:name`, in the order in which a file is shown to them to be recognised."""

@@ -1,0 +1,311 @@
+"""Where in a session's file each message stands, which of its versions are there, and whether it is on the branch.
+
+A file is gone through once for that, keeping some hundred bytes a message; what the messages say is read when their
+turn is made. The rules are Gemini CLI's own, told in `turnlog.sources.gemini_cli`.
+"""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any, BinaryIO, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from turnlog.sources.base import keep_nothing
+from turnlog.sources.gemini_content import Content, as_text, read_object, salvage
+from turnlog.sources.objects import CannotRead, objects_on
+
+LINE_BYTES_MAX = 64 * 1024 * 1024
+"""A longer line is damage; so is a larger `.json`, which must be read as a whole."""
+
+_CONTEXT = ("<session_context>", "<hook_context>", "<state_snapshot>", "System: Please continue.")
+"""What messages of the type `user` begin with that nobody typed."""
+
+_SHOWN = ("image", "attachment")
+"""Parts that are a prompt also without any text."""
+
+
+class Place(NamedTuple):
+    """Where a message stands in the file, and a digest to know it again."""
+
+    offset: int
+    length: int
+    digest: bytes
+
+
+class Entry:
+    """A message: its id, its versions in the order they were written, whether it is a prompt and on the branch."""
+
+    __slots__ = ("id", "is_active", "is_prompt", "places")
+
+    def __init__(self, id: str, *, is_prompt: bool) -> None:  # noqa: A002 - what it is
+        self.id = id
+        self.is_prompt = is_prompt
+        self.is_active = True
+        self.places: list[Place] = []
+
+
+class Damage(NamedTuple):
+    """A piece of the file that cannot be read."""
+
+    position: str
+    reason: str
+    offset: int
+    length: int
+
+
+class _Glance(Struct):
+    """What must be known of a record to say what it is."""
+
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    role: str | UnsetType = UNSET
+    session: str | UnsetType = msgspec.field(default=UNSET, name="sessionId")
+    messages: Raw | UnsetType = UNSET
+    history: Raw | UnsetType = UNSET
+    set: Raw | UnsetType = msgspec.field(default=UNSET, name="$set")
+    rewind: str | UnsetType = msgspec.field(default=UNSET, name="$rewindTo")
+
+
+_GLANCE = msgspec.json.Decoder(_Glance)
+_FIELDS = msgspec.json.Decoder(dict[str, Raw])
+_LIST = msgspec.json.Decoder(list[Raw])
+
+
+class Session:
+    """A session as its file tells it; see the module."""
+
+    def __init__(self) -> None:
+        self.header: dict[str, Any] = {}
+        self.entries: dict[str, Entry] = {}
+        self.damage: list[Damage] = []
+        self.consumed = 0
+        self._nameless = 0
+
+    def groups(self) -> list[list[Entry]]:
+        """The messages of each turn: a prompt and what follows; what is before the first prompt belongs to it."""
+        groups: list[list[Entry]] = []
+        has_prompt = False
+        for entry in self.entries.values():
+            if not groups or (entry.is_prompt and has_prompt):
+                groups.append([])
+            has_prompt = has_prompt or entry.is_prompt
+            groups[-1].append(entry)
+        return groups
+
+    def take_line(self, line: bytes, offset: int, number: int) -> None:
+        """Take in a line of a `.jsonl`; one without its end is taken as far as it is whole."""
+        for at, raw, glance, damage in _records_on(line):
+            if damage and not line.endswith(b"\n"):
+                return
+            reason = damage or self._take_record(raw, offset + at, glance)
+            if reason:
+                self.damage.append(Damage(f"line {number}", reason, offset + at, len(raw)))
+            self.consumed = offset + at + len(raw)
+        if line.endswith(b"\n"):
+            self.consumed = offset + len(line)
+
+    def take_document(self, content: bytes) -> None:
+        """Take in a `.json`: one object with all messages, or as much of it as can be told apart."""
+        self.consumed = len(content)
+        document = content.removeprefix(b"\xef\xbb\xbf")
+        try:
+            document.decode()
+            self._take_fields(document, len(content) - len(document))
+        except (CannotRead, ValueError, RecursionError) as error:
+            self.damage.append(Damage("byte 0", _reason(document, error), 0, len(content)))
+            self._salvage(document.decode("utf-8", "replace"))
+
+    def _salvage(self, text: str) -> None:
+        """A damaged `.json`: its messages, if it says before the damage which session they are of."""
+        self.entries.clear()
+        head = text[: max(0, text.find('"messages"'))] + '"messages":[]}'
+        self.header = _without_messages(next(iter(salvage(head, lambda _: True)), {}))
+        if as_text(self.header.get("sessionId")):
+            for record in salvage(text, _is_message):
+                self._take_message(msgspec.json.encode(record), -1)
+
+    def _take_record(self, raw: bytes, offset: int, glance: _Glance | None) -> str:
+        """Take in an object of a line, or say why it cannot be."""
+        try:
+            glance = glance or _careful_glance(raw)
+            if glance.rewind is not UNSET:
+                self._rewind(glance.rewind)
+            elif glance.set is not UNSET:
+                self._take_fields(bytes(glance.set), offset + raw.index(bytes(glance.set)))
+            elif glance.type is UNSET and (glance.session, glance.messages, glance.history) != (UNSET, UNSET, UNSET):
+                self._take_fields(raw, offset)
+            else:
+                self._take_message(raw, offset, glance)
+        except (CannotRead, ValueError, RecursionError) as error:
+            return _reason(raw, error)
+        return ""
+
+    def _take_fields(self, raw: bytes, offset: int) -> None:
+        """Take in what is said of the session itself; messages among it take the place of those on the branch.
+
+        Raises CannotRead, ValueError, RecursionError for what is no such object.
+        """
+        fields = _FIELDS.decode(raw)
+        lists = {key: _LIST.decode(fields.pop(key)) for key in ("messages", "history") if key in fields}
+        self.header.update(read_object(msgspec.json.encode(fields)))
+        at = 0
+        for raws in lists.values():
+            for entry in self.entries.values():
+                entry.is_active = False
+            for message in map(bytes, raws):
+                at = raw.index(message, at)
+                self._take_message(message, offset + at)
+                at += len(message)
+
+    def _take_message(self, raw: bytes, offset: int, glance: _Glance | None = None) -> None:
+        """A message is new, or another version of one that is there, which puts it on the branch again."""
+        glance = glance or _careful_glance(raw)
+        name = glance.id or f"#{self._nameless}"
+        self._nameless += not glance.id
+        entry = self.entries.get(name)
+        if entry is None:
+            entry = self.entries[name] = Entry(name, is_prompt=_is_prompt(glance, raw))
+        entry.is_active = True
+        place = _place(raw, offset) if offset >= 0 else Place(offset, 0, raw)
+        if all(known.digest != place.digest for known in entry.places):
+            entry.places.append(place)
+
+    def _rewind(self, to: str) -> None:
+        """What follows that message, and it, leave the branch; all do if it is not there."""
+        leaves = to not in self.entries or not self.entries[to].is_active
+        for entry in self.entries.values():
+            leaves = leaves or entry.id == to
+            entry.is_active = entry.is_active and not leaves
+
+
+class Prefix:
+    """The digest of a file as far as it was consumed, and what it was at `mark` bytes."""
+
+    def __init__(self, mark: int = 0) -> None:
+        self.at_mark = ""
+        self._digest = blake2b(digest_size=16)
+        self._mark = mark
+        self._bytes = 0
+
+    def update(self, data: bytes) -> None:
+        """Take in what comes next."""
+        split = self._mark - self._bytes
+        if 0 < split <= len(data):
+            self._digest.update(data[:split])
+            self.at_mark = self._digest.hexdigest()
+            self._digest.update(data[split:])
+        else:
+            self._digest.update(data)
+        self._bytes += len(data)
+
+    def hexdigest(self) -> str:
+        """The digest of all of it."""
+        return self._digest.hexdigest()
+
+
+def read_lines(file: BinaryIO, session: Session, digest: Prefix) -> None:
+    """Take in a `.jsonl` from its beginning to its end; `digest` is fed what is consumed."""
+    offset = number = 0
+    while line := file.readline(LINE_BYTES_MAX):
+        number += 1
+        length = len(line)
+        if length == LINE_BYTES_MAX and not line.endswith(b"\n"):
+            digest.update(line)
+            for more in iter(lambda: file.readline(LINE_BYTES_MAX), b""):
+                digest.update(more)
+                length += len(more)
+                if more.endswith(b"\n"):
+                    break
+            session.damage.append(Damage(f"line {number}", "it is too long to be read", offset, LINE_BYTES_MAX))
+            session.consumed = offset + length
+        else:
+            session.take_line(line, offset, number)
+            digest.update(line[: max(0, session.consumed - offset)])
+            if not line.endswith(b"\n"):
+                return  # what is appended from now on belongs to this line
+        offset += length
+
+
+def fetch(file: BinaryIO, place: Place) -> bytes:
+    """The bytes at a place. Raises LookupError if others stand there by now."""
+    if place.offset < 0:
+        return place.digest  # of a damaged file, and so the message itself
+    file.seek(place.offset)
+    raw = file.read(place.length)
+    if _place(raw, place.offset) != place:
+        raise LookupError
+    return raw
+
+
+def _place(raw: bytes, offset: int) -> Place:
+    return Place(offset, len(raw), blake2b(raw, digest_size=8).digest())
+
+
+def _records_on(line: bytes) -> Iterator[tuple[int, bytes, _Glance | None, str]]:
+    """The objects of a line with where they begin, and the damage that ends it; mostly it is one object."""
+    stripped = line.strip(b" \t\r\n")
+    if not stripped:
+        return
+    try:
+        stripped.decode()
+        yield line.index(stripped), stripped, _GLANCE.decode(stripped), ""
+    except (ValueError, RecursionError):
+        for piece in objects_on(line):
+            yield piece.start, line[piece.start : piece.end], None, piece.damage
+
+
+def _careful_glance(raw: bytes) -> _Glance:
+    """A glance at a record in which something may be of the wrong type. Raises CannotRead."""
+    try:
+        return _GLANCE.decode(raw)
+    except (ValueError, RecursionError):
+        record = read_object(raw)
+    texts = {key: record[key] for key in ("id", "type", "role", "sessionId", "$rewindTo")
+             if isinstance(record.get(key), str)}  # fmt: skip
+    change = {"$set": Raw(msgspec.json.encode(record["$set"]))} if isinstance(record.get("$set"), dict) else {}
+    return msgspec.convert({**texts, **change}, _Glance)
+
+
+def _reason(raw: bytes, error: Exception) -> str:
+    """Why the bytes cannot be read, in the words of the careful way to read them if it fails too."""
+    if isinstance(error, CannotRead):
+        return str(error)
+    try:
+        read_object(raw)
+    except CannotRead as why:
+        return str(why)
+    return f"it is not what it should be: {error}"
+
+
+def _is_prompt(glance: _Glance, raw: bytes) -> bool:
+    """Whether somebody typed it to be answered: no context that a program put in, no command, no tool's result."""
+    if (glance.type if glance.type is not UNSET else glance.role) != "user":
+        return False
+    content = Content(keep_nothing)
+    try:
+        record = read_object(raw)
+    except CannotRead:
+        return False
+    content.take(record.get("content", record.get("parts")))
+    return is_typed(content.text) if content.text.strip() else any(p.type in _SHOWN for p in content.parts)
+
+
+def is_typed(text: str) -> bool:
+    """Whether the text is a prompt, as far as it can tell."""
+    text = text.strip()
+    return bool(text) and not text.startswith(_CONTEXT) and not _is_command(text)
+
+
+def _is_command(text: str) -> bool:
+    """`/chat save x`, `?`; a path with which a prompt begins is none."""
+    word = text.split(None, 1)[0]
+    return text == "?" or (word.startswith("/") and word[1:].replace("-", "").replace(":", "").isalnum())
+
+
+def _is_message(record: dict[str, Any]) -> bool:
+    return isinstance(record.get("type"), str) and isinstance(record.get("id"), str) and "timestamp" in record
+
+
+def _without_messages(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key not in ("messages", "history")}
