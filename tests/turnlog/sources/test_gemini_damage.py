@@ -80,7 +80,8 @@ def test_no_bytes_are_an_error(tmp_path_factory: pytest.TempPathFactory, name: s
         start, length = data.draw(st.integers(0, len(content))), data.draw(st.integers(0, 60))
         middle = data.draw(st.sampled_from([*PIECES, content[start : start + 99]]))
         content = content[:start] + middle + content[start + length :]
-    path = write(tmp_path_factory.mktemp("fuzz"), name, b"{" + content if content[:1] not in b"[{<" else content)
+    content = b"{" + content if "." not in name and content[:1] not in b"{[<" else content
+    path = write(tmp_path_factory.mktemp("fuzz"), name, content)
     chunks = read(source, path)
     assert len(set(ids_of(chunks))) == len(ids_of(chunks))
     for turn in turns_of(chunks):
@@ -95,7 +96,7 @@ def test_no_bytes_are_an_error(tmp_path_factory: pytest.TempPathFactory, name: s
         (b"\0" * 4096 + b"\n", ["line 2"]),
         (lines(FIRST).rstrip() + lines(said("gemini", "g", "x")), []),
         (lines(FIRST)[:40] + lines(said("gemini", "g", "x")), ["line 2"]),
-        (lines(FIRST).replace(b"List", b"\xff"), ["line 2"]),
+        (lines(FIRST).replace(b"List", b"\xff"), ["byte"]),
         (b'{"id":"d","type":"gemini","content":' + b"[" * 1000 + b"]" * 1000 + b"}\n", ["line 2"]),
         (b'{"id":"d","type":"gemini","content":' + b"[" * 120 + b"]" * 120 + b"}\n", ["byte"]),
         (b'{"$set":[1]}\n', ["line 2"]),
@@ -140,6 +141,15 @@ def test_numbers_that_nothing_can_hold_and_half_characters_are_kept(tmp_path: Pa
 def test_no_text_takes_long_to_be_salvaged(piece: str) -> None:
     """A megabyte of objects that never end is given up after a moment."""
     assert list(salvage(piece * (1_000_000 // len(piece)), lambda record: "id" in record)) == []
+
+
+def test_files_that_are_damaged_at_their_beginning_are_quarantined(tmp_path: Path) -> None:
+    """Named by the user they are not refused: what is not readable is kept, and the rest is read."""
+    for name in ("session.json", "MyActivity.json", "x.zip"):
+        source, _ = SAMPLES.get(name, SAMPLES["MyActivity.json"])
+        assert len(unreadable_of(read(source, write(tmp_path, name, b"\0\0\0")))) == 1
+    chunks = read(GeminiCli(), write(tmp_path, "session.jsonl", b"\0\0\0\n" + lines(*SESSION_RECORDS)))
+    assert (len(turns_of(chunks)), len(unreadable_of(chunks))) == (2, 1)
 
 
 # --- the shared samples, counted with plain json and nothing of the sources -------------------------------------------

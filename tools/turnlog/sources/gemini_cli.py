@@ -47,6 +47,7 @@ How it is read:
 import os
 import re
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
@@ -56,7 +57,7 @@ from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
 from turnlog.sources.files import open_regular, refusal
 from turnlog.sources.gemini_cli_logs import is_log, log_chunks
-from turnlog.sources.gemini_cli_session import LINE_BYTES_MAX, Damage, Entry, Prefix, Session, fetch, read_lines
+from turnlog.sources.gemini_cli_session import LINE_BYTES_MAX, Damage, Entry, Prefix, Session, Texts, read_lines
 from turnlog.sources.gemini_cli_turns import Said
 from turnlog.sources.gemini_content import as_text, as_time, read_object
 from turnlog.sources.gemini_files import Filling, find_streams, head_of
@@ -135,11 +136,11 @@ _MARKS = (b"lastUpdated", b"history", b"role", b"parts", b"messages", b"projectH
 
 
 class _Agent(NamedTuple):
-    """A sub-agent's session and the file that it is in."""
+    """A sub-agent's session and what its messages say."""
 
     ids: tuple[str, ...]
     session: Session
-    file: BinaryIO
+    texts: Texts
 
 
 class _Reading:
@@ -157,7 +158,7 @@ class _Reading:
         """The chunks; raises LookupError if the file is rewritten meanwhile."""
         mark, digest, begin = _read_cursor(cursor)
         prefix = Prefix(mark)
-        session, self._file = _load(self._file, self._path, prefix)
+        session, self._texts = _load(self._file, self._path, prefix)
         if prefix.at_mark != digest:
             begin = 0
         agents = self._agents(session)
@@ -165,13 +166,13 @@ class _Reading:
             yield from self._fill(session, agents, prefix, begin)
         finally:
             for agent in agents:
-                agent.file.close()
+                agent.texts.close()
 
     def _fill(self, session: Session, agents: list[_Agent], prefix: Prefix, begin: int) -> Iterator[Chunk]:
         filling, fingerprint, done = Filling(), prefix.hexdigest(), 0
         state = {"bytes": session.consumed, "digest": fingerprint}
         for damage in session.damage:
-            if damage.offset >= begin and filling.add(self._unreadable(damage)):
+            if damage.offset >= begin and filling.add(self._unreadable(damage), damage.length):
                 yield filling.end({**state, "from": begin}, fingerprint, 0)
         conversation = self._conversation(session)
         groups = session.groups()
@@ -181,8 +182,9 @@ class _Reading:
             turn = self._turn(session, conversation, groups, number, agents) if last_offset >= begin or agents else None
             done = max(done, min(last_offset, self._size))
             while self._damaged:
-                filling.add(self._damaged.pop())
-            if turn is not None and filling.add(turn) and number + 1 < len(groups):
+                filling.add(self._damaged.pop(), 0)
+            size = sum(place.length for entry in group for place in entry.places)
+            if turn is not None and filling.add(turn, size) and number + 1 < len(groups):
                 yield filling.end({**state, "from": min(starts[number + 1 :])}, fingerprint, done)
         if session.consumed:
             cursor = {**state, "from": starts[-1] if starts else 0}
@@ -194,13 +196,13 @@ class _Reading:
     ) -> TurnRecorded | None:
         said = Said(self._keep)
         for entry in groups[number]:
-            said.take(self._versions(self._file, entry), entry.id)
+            said.take(self._versions(self._texts, entry), entry.id)
         following = groups[number + 1][0] if number + 1 < len(groups) else None
         for agent in [agent for agent in agents if self._belongs(agent, said, following)]:
             for entry in agent.session.entries.values():
-                said.take(self._versions(agent.file, entry), entry.id, agent.ids[0])
+                said.take(self._versions(agent.texts, entry), entry.id, agent.ids[0])
             agents.remove(agent)
-            agent.file.close()
+            agent.texts.close()
         if not said.messages:
             return None
         started_at, ended_at = said.times()
@@ -217,12 +219,12 @@ class _Reading:
             messages=tuple(said.messages),
         )
 
-    def _versions(self, file: BinaryIO, entry: Entry) -> list[dict[str, Any]]:
+    def _versions(self, texts: Texts, entry: Entry) -> list[dict[str, Any]]:
         records = []
         for place in entry.places:
-            raw = fetch(file, place)
+            raw = texts.at(place)
             try:
-                records.append(read_object(raw))
+                records.append(read_object(raw, may_be_long=True))
             except CannotRead as error:
                 self._damaged.append(Unreadable(f"byte {max(place.offset, 0)}", str(error), raw))
         return records
@@ -232,7 +234,7 @@ class _Reading:
         if said.agents & set(agent.ids) or following is None:
             return True
         began = as_time(agent.session.header.get("startTime"))
-        after = next((as_time(record.get("timestamp")) for record in self._versions(self._file, following)), None)
+        after = next((as_time(record.get("timestamp")) for record in self._versions(self._texts, following)), None)
         return began is not None and after is not None and began < after
 
     def _agents(self, session: Session) -> list[_Agent]:
@@ -245,9 +247,9 @@ class _Reading:
         for path in sorted(path for path in folder.iterdir() if path.suffix in (".json", ".jsonl")):
             if path.is_symlink() or not path.is_file():
                 continue
-            own, file = _load(open_regular(path), path, Prefix())
+            own, texts = _load(open_regular(path), path, Prefix())
             ids = dict.fromkeys([path.stem, as_text(own.header.get("sessionId")) or path.stem])
-            agents.append(_Agent(tuple(clean(list(ids))[0]), own, file))
+            agents.append(_Agent(tuple(clean(list(ids))[0]), own, texts))
         return agents
 
     def _conversation(self, session: Session) -> str:
@@ -256,21 +258,21 @@ class _Reading:
         first = next(iter(session.entries.values()), None)
         if given or first is None:
             return given or "none"
-        return f"{clean(self._path.stem)[0]}-{first.places[0].digest[:8].hex()}"
+        begin = blake2b(self._texts.at(first.places[0]), digest_size=8)
+        return f"{clean(self._path.stem)[0]}-{begin.hexdigest()}"
 
     def _unreadable(self, damage: Damage) -> Unreadable:
-        self._file.seek(damage.offset)
-        return Unreadable(damage.position, damage.reason, self._file.read(damage.length))
+        return Unreadable(damage.position, damage.reason, self._texts.slice(damage.offset, damage.length))
 
 
-def _load(file: BinaryIO, path: Path, prefix: Prefix) -> tuple[Session, BinaryIO]:
-    """What is in a session's file, and where its messages can be read again: there, or in memory."""
+def _load(file: BinaryIO, path: Path, prefix: Prefix) -> tuple[Session, Texts]:
+    """What is in a session's file, and its messages, to be read again there or in memory."""
     session = Session()
     file.seek(0)
     if path.suffix == ".jsonl" or _is_object(file.readline(LINE_BYTES_MAX)):
         file.seek(0)
         read_lines(file, session, prefix)
-        return session, file
+        return session, Texts(file)
     file.seek(0)
     content = file.read(LINE_BYTES_MAX + 1)
     file.close()
@@ -281,7 +283,7 @@ def _load(file: BinaryIO, path: Path, prefix: Prefix) -> tuple[Session, BinaryIO
     else:
         session.take_document(content)
     prefix.update(content)
-    return session, BytesIO(content)
+    return session, Texts(BytesIO(content))
 
 
 def _is_object(line: bytes) -> bool:
@@ -331,8 +333,9 @@ def _read_cursor(cursor: Any) -> tuple[int, str, int]:
     return 0, "-", 0
 
 
-def _may_be(head: bytes) -> bool:
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b"")
+def _may_be(path: Path, head: bytes) -> bool:
+    """Whether to read a file that was named: what is damaged at its beginning may be a session all the same."""
+    return path.suffix in (".json", ".jsonl") or head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b"")
 
 
 def _parents_of(path: Path) -> list[Path]:

@@ -4,6 +4,8 @@ An array of `{"sessionId","messageId","type":"user","message","timestamp"}`, rew
 in each session and has nothing to do with the ids of its messages.
 """
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,15 +30,19 @@ def log_chunks(file: BinaryIO, path: Path, source: str, user: str) -> Iterator[C
     prefix.update(content)
     filling, cursor = Filling(), {"bytes": len(content), "digest": prefix.hexdigest(), "from": 0}
     text = content.decode("utf-8", "replace")
-    records = list(salvage(text, _is_entry))
+    records = list({json.dumps(record, sort_keys=True): record for record in salvage(text, _is_entry)}.values())
     if not text.rstrip().endswith("]"):
-        filling.add(Unreadable("byte 0", "it does not end as an array does", content))
+        filling.add(Unreadable("byte 0", "it does not end as an array does", content), 0)
     notes: list[ConversationNoted] = []
     if any((path.parent / "chats").glob("session-*.json*")):
         notes = [_note(record, source) for record in records]
     else:
+        seen: Counter[str] = Counter()
         for record in records:
-            if filling.add(_turn(record, source, user)):
+            turn_id = f"{source}:{record['sessionId']}:log:{record['messageId']}"
+            seen[turn_id] += 1
+            turn_id += f":{seen[turn_id]}" if seen[turn_id] > 1 else ""
+            if filling.add(_turn(record, turn_id, source, user), len(record["message"])):
                 yield filling.end(cursor, prefix.hexdigest(), 0)
     yield filling.end(cursor, prefix.hexdigest(), len(content), notes)
 
@@ -50,13 +56,13 @@ def _note(record: dict[str, Any], source: str) -> ConversationNoted:
     return ConversationNoted(source=source, conversation=record["sessionId"], notes={"typed": typed})
 
 
-def _turn(record: dict[str, Any], source: str, user: str) -> TurnRecorded:
+def _turn(record: dict[str, Any], turn_id: str, source: str, user: str) -> TurnRecorded:
     rest = {key: value for key, value in record.items() if key not in ("sessionId", "messageId", "message")}
     at = as_time(rest.pop("timestamp", None))
     kind = rest.pop("type", None)
     parts = (Part(type="fields", data=rest),) if rest else ()
     return TurnRecorded(
-        turn_id=f"{source}:{record['sessionId']}:log:{record['messageId']}",
+        turn_id=turn_id,
         source=source,
         user=user,
         conversation=record["sessionId"],

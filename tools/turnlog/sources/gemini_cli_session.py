@@ -5,7 +5,7 @@ turn is made. The rules are Gemini CLI's own, told in `turnlog.sources.gemini_cl
 """
 
 from collections.abc import Iterator
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
@@ -18,6 +18,8 @@ from turnlog.sources.objects import CannotRead, objects_on
 LINE_BYTES_MAX = 64 * 1024 * 1024
 """A longer line is damage; so is a larger `.json`, which must be read as a whole."""
 
+_AHEAD_BYTES = 256 * 1024
+
 _CONTEXT = ("<session_context>", "<hook_context>", "<state_snapshot>", "System: Please continue.")
 """What messages of the type `user` begin with that nobody typed."""
 
@@ -26,11 +28,15 @@ _SHOWN = ("image", "attachment")
 
 
 class Place(NamedTuple):
-    """Where a message stands in the file, and a digest to know it again."""
+    """Where a message stands in the file, and a check to know it again, but for its closing brace.
+
+    One of a damaged file is here itself.
+    """
 
     offset: int
     length: int
-    digest: bytes
+    check: int
+    raw: bytes = b""
 
 
 class Entry:
@@ -167,8 +173,11 @@ class Session:
         if entry is None:
             entry = self.entries[name] = Entry(name, is_prompt=_is_prompt(glance, raw))
         entry.is_active = True
-        place = _place(raw, offset) if offset >= 0 else Place(offset, 0, raw)
-        if all(known.digest != place.digest for known in entry.places):
+        place = Place(offset, len(raw), hash(raw[:-1]), raw if offset < 0 else b"")
+        last = entry.places[-1] if entry.places else None
+        if last is not None and hash(raw[: last.length - 1]) == last.check:
+            entry.places[-1] = place  # the same as before, or that with more fields
+        elif all(known.check != place.check for known in entry.places):
             entry.places.append(place)
 
     def _rewind(self, to: str) -> None:
@@ -184,7 +193,7 @@ class Prefix:
 
     def __init__(self, mark: int = 0) -> None:
         self.at_mark = ""
-        self._digest = blake2b(digest_size=16)
+        self._digest = sha256()
         self._mark = mark
         self._bytes = 0
 
@@ -227,19 +236,36 @@ def read_lines(file: BinaryIO, session: Session, digest: Prefix) -> None:
         offset += length
 
 
-def fetch(file: BinaryIO, place: Place) -> bytes:
-    """The bytes at a place. Raises LookupError if others stand there by now."""
-    if place.offset < 0:
-        return place.digest  # of a damaged file, and so the message itself
-    file.seek(place.offset)
-    raw = file.read(place.length)
-    if _place(raw, place.offset) != place:
-        raise LookupError
-    return raw
+class Texts:
+    """What stands in a file at places that are asked for mostly in order: read ahead, and known again."""
 
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._start = 0
+        self._window = b""
 
-def _place(raw: bytes, offset: int) -> Place:
-    return Place(offset, len(raw), blake2b(raw, digest_size=8).digest())
+    def at(self, place: Place) -> bytes:
+        """The bytes at a place. Raises LookupError if others stand there by now."""
+        if place.offset < 0:
+            return place.raw
+        begin = place.offset - self._start
+        if not 0 <= begin <= len(self._window) - place.length:
+            self._file.seek(place.offset)
+            self._start, begin = place.offset, 0
+            self._window = self._file.read(max(place.length, _AHEAD_BYTES))
+        raw = self._window[begin : begin + place.length]
+        if hash(raw[:-1]) != place.check:
+            raise LookupError
+        return raw
+
+    def slice(self, offset: int, length: int) -> bytes:
+        """The bytes there, whatever they are."""
+        self._file.seek(offset)
+        return self._file.read(length)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def _records_on(line: bytes) -> Iterator[tuple[int, bytes, _Glance | None, str]]:
@@ -248,8 +274,7 @@ def _records_on(line: bytes) -> Iterator[tuple[int, bytes, _Glance | None, str]]
     if not stripped:
         return
     try:
-        stripped.decode()
-        yield line.index(stripped), stripped, _GLANCE.decode(stripped), ""
+        yield len(line) - len(line.lstrip(b" \t\r\n")), stripped, _GLANCE.decode(stripped), ""
     except (ValueError, RecursionError):
         for piece in objects_on(line):
             yield piece.start, line[piece.start : piece.end], None, piece.damage

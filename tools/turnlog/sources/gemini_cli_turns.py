@@ -67,7 +67,7 @@ class Said:
         for key in ("tokens", "model") if role == "assistant" else ():
             if isinstance(rest.get(key), dict | str):
                 del rest[key]
-        if {key: value for key, value in rest.items() if value not in (None, [], {})}:
+        if any(value not in (None, [], {}) for value in rest.values()):
             content.add(Part(type="fields", data=rest))
         self._add(role, content, name, at, agent or (kind if kind in _NOTICES else None))
         for answer, when in answers:
@@ -114,11 +114,11 @@ class Said:
         if any(part.type == "tool_result" and part.text == rest.get("resultDisplay", "") for part in answer.parts):
             rest.pop("resultDisplay", None)  # the same once more
         answer.add(Part(type="fields", id=as_text(rest.pop("id", None)), data=rest))
-        self.unknown.update(answer.unknown)
         return answer
 
     def _add(self, role: str, content: Content, id: str, at: datetime | None, name: str | None) -> None:  # noqa: A002
-        self.unknown.update(content.unknown)
+        if content.unknown:
+            self.unknown.update(content.unknown)
         self.messages.append(
             Message(role=role, content=content.text, id=id or None, at=at, name=name, parts=tuple(content.parts))
         )
@@ -126,7 +126,8 @@ class Said:
     def _count(self, record: dict[str, Any]) -> None:
         tokens, model = record.get("tokens"), as_text(record.get("model"))
         if isinstance(tokens, dict):
-            self.tokens.update({key: value for key, value in tokens.items() if type(value) is int})
+            for key, value in tokens.items():
+                self.tokens[key] += value if type(value) is int else 0
         if model:
             self.models[model] = None
 

@@ -9,7 +9,6 @@ kept under its own name, and counted.
 
 import binascii
 import json
-import re
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,25 +19,30 @@ import msgspec
 
 from eventlog import Part
 from turnlog.sources.base import PAYLOAD_BYTES_MAX, Keep
-from turnlog.sources.objects import NESTING_MAX, CannotRead, objects_on
+from turnlog.sources.objects import NESTING_MAX, CannotRead, is_deeper_than, objects_on
 from turnlog.text import clean
 
 SALVAGE_PASSES_MAX = 32
 """A damaged text is looked at this many times at most, on the whole, to find the objects in it."""
 
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_DIGITS = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
+_LONG_NUMBER = b"0" * 19
 _DECODER = json.JSONDecoder()
 
 
-def read_object(raw: bytes) -> dict[str, Any]:
-    """The one JSON object that the bytes are, as the log can hold it. Raises CannotRead."""
-    if raw.count(b"{") + raw.count(b"[") <= NESTING_MAX and not _LONG_NUMBER.search(raw):
+def read_object(raw: bytes, *, may_be_long: bool = False) -> dict[str, Any]:
+    """The one JSON object that the bytes are, as the log can hold it. Raises CannotRead.
+
+    With `may_be_long`, integers may be in it that are too long for the log; see `Content.add`.
+    """
+    if may_be_long or _LONG_NUMBER not in raw.translate(_DIGITS):
         try:
             value = msgspec.json.decode(raw)
+            brackets = raw.count(b"{") + raw.count(b"[")
+            if isinstance(value, dict) and not (brackets > NESTING_MAX and is_deeper_than(NESTING_MAX, value)):
+                return value
         except (ValueError, RecursionError):
-            value = None  # read below with more care, which also tells what is wrong
-        if isinstance(value, dict):
-            return value
+            pass  # it is read below with more care, which also tells what is wrong
     pieces = list(objects_on(raw))
     if not pieces:
         raise CannotRead("nothing stands there")
@@ -91,8 +95,15 @@ class Content:
 
     def add(self, part: Part) -> None:
         """Add a part; what of it is too large for an event is kept beside the log."""
+        if part.data is None and len(part.text or "") <= PAYLOAD_BYTES_MAX // 4:
+            self.parts.append(part)  # as most are
+            return
         data = msgspec.to_builtins(part.data, order="sorted")  # the order of keys is no part of what was said
-        encoded = b"" if data is None else msgspec.json.encode(data)
+        try:
+            encoded = b"" if data is None else msgspec.json.encode(data)
+        except OverflowError:  # an integer that 64 bits cannot hold
+            encoded = json.dumps(data).encode()
+            data = read_object(b'{"data":%s}' % encoded)["data"]
         if len(encoded) > PAYLOAD_BYTES_MAX:
             self.add_bytes(msgspec.structs.replace(part, data=None, text=None), encoded, "application/json")
             if part.text is None:

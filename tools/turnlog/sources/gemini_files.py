@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from eventlog import ConversationNoted, TurnRecorded
 from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Stream, Unreadable
@@ -35,12 +33,12 @@ def stream_of(path: Path) -> Stream:
 
 
 def find_streams(
-    paths: Sequence[Path], recognises: Callable[[Path], bool], may_be: Callable[[bytes], bool], what: str
+    paths: Sequence[Path], recognises: Callable[[Path], bool], may_be: Callable[[Path, bytes], bool], what: str
 ) -> list[Stream]:
     """The named files, and those in named folders that are recognised, in order, each once.
 
     Links in folders are not followed. Raises WrongUsage for a folder without any, for a file that cannot be read, and
-    for one whose beginning `may_be` refuses; `what` names in the sentence what is looked for.
+    for one that `may_be` refuses by its path and beginning; `what` names in the sentence what is looked for.
     """
     streams: dict[str, Stream] = {}
     for named in paths:
@@ -52,7 +50,7 @@ def find_streams(
             found = [named]
         for path in found:
             stream = stream_of(path)
-            if stream.size_bytes and not may_be(head_of(path)):
+            if stream.size_bytes and not may_be(path, head_of(path)):
                 raise WrongUsage(f"{path_text(path)} holds no {what}; name a file or a folder that does")
             streams.setdefault(stream.name, stream)
     return list(streams.values())
@@ -75,14 +73,13 @@ class Filling:
         self.unreadable: list[Unreadable] = []
         self._bytes = 0
 
-    def add(self, item: TurnRecorded | Unreadable) -> bool:
-        """Put in a turn or a piece; whether the chunk is full now."""
+    def add(self, item: TurnRecorded | Unreadable, size_bytes: int) -> bool:
+        """Put in a turn or a piece that took so many bytes; whether the chunk is full now."""
         if isinstance(item, TurnRecorded):
             self.turns.append(item)
-            self._bytes += len(msgspec.json.encode(item.messages))
         else:
             self.unreadable.append(item)
-            self._bytes += len(item.raw)
+        self._bytes += size_bytes
         return len(self.turns) + len(self.unreadable) >= CHUNK_TURNS_MAX or self._bytes >= CHUNK_BYTES
 
     def end(self, cursor: object, fingerprint: str, offset: int, notes: Iterable[ConversationNoted] = ()) -> Chunk:

@@ -119,11 +119,11 @@ class Gemini:
                 filling, read = Filling(), 0
                 state = {"bytes": stamp[1], "digest": fingerprint}
                 notes: list[ConversationNoted] = []
-                for found, done in self._found(file, stream, keep):
-                    read = max(read, min(done, stream.size_bytes))
+                for found, size_bytes in self._found(file, stream, keep):
+                    read = min(read + size_bytes, stream.size_bytes)
                     if isinstance(found, ConversationNoted):
                         notes.append(found)
-                    elif filling.add(found):
+                    elif filling.add(found, size_bytes):
                         yield filling.end(state, fingerprint, read, notes)
                         notes = []
                 if file_stamp(file) != stamp:
@@ -134,16 +134,21 @@ class Gemini:
             yield filling.end(state, fingerprint, min(stamp[1], stream.size_bytes), notes)
 
     def _found(self, file: IO[bytes], stream: Stream, keep: Keep) -> Iterator[tuple[Found, int]]:
-        """What is in the file, with how far it was read."""
+        """What is in the file, with how many bytes it took there, or unpacked."""
         head = file.read(_SHOWN_BYTES)
         file.seek(0)
-        if not is_zip(head):
+        if not is_zip(head) and stream.path.suffix == ".zip" and head:
+            yield Unreadable("byte 0", "it does not begin as a zip file does", head), 0
+        elif not is_zip(head):
             yield from self._found_in(Member(path_text(Path(stream.path.name)), file), keep)
-            return
+        else:
+            yield from self._found_in_zip(file, head, keep)
+
+    def _found_in_zip(self, file: IO[bytes], head: bytes, keep: Keep) -> Iterator[tuple[Found, int]]:
         try:
             for member in members_of(file, _is_wanted):
-                for found, _ in self._found_in(member, keep):
-                    yield _within(found, member.name), 0
+                for found, size_bytes in self._found_in(member, keep):
+                    yield _within(found, member.name), size_bytes
         except CannotRead as error:
             yield Unreadable("byte 0", str(error), head), 0
 
@@ -153,17 +158,20 @@ class Gemini:
             return
         first = member.file.read(_SHOWN_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
         member.file.seek(0)
-        if first in (b"[", b"<"):
-            maker = TurnMaker(self.name, self._user, keep)
-            yield from _Rows(member.file, maker, self._timezone, is_html=first == b"<").found()
+        ending = member.name.lower().rpartition(".")[2]
+        if first != b"{" and (first in (b"[", b"<") or ending in ("html", "json")):
+            maker, is_html = TurnMaker(self.name, self._user, keep), ending == "html" or first == b"<"
+            yield from _Rows(member.file, maker, self._timezone, is_html=is_html).found()
         elif first == b"{":
             raw = member.file.read(PROMPT_BYTES_MAX + 1)
             if len(raw) > PROMPT_BYTES_MAX:
                 yield Unreadable("byte 0", "it is too large to be read as a whole", raw[:_SHOWN_BYTES]), len(raw)
                 return
             title = member.name.rpartition("/")[2].removesuffix(".json")
+            size_bytes = len(raw)
             for found in read_prompt(raw, title, self.name, self._user, keep):
-                yield found, len(raw)
+                yield found, size_bytes
+                size_bytes = 0  # it was all read for the first
 
 
 class _Span(NamedTuple):
@@ -191,12 +199,10 @@ class _Rows:
         spans = [_Span(start, end) for start, end in pairwise([*self._marks, self._size])]
         if not self._is_html:
             yield from self._outside(spans[0].start if spans else self._size)
-        done = 0
         for span in reversed(spans) if self._is_newest_first(spans) else spans:
-            done += span.end - span.start
             found = self._turn(span)
             if found is not None:
-                yield found, done
+                yield found, span.end - span.start
 
     def _find_marks(self) -> None:
         """Find where rows begin; what lies across two blocks is seen in the second."""
@@ -271,8 +277,10 @@ def _is_wanted(name: str) -> bool:
     return name.lower().endswith((".html", ".json")) or "google ai studio/" in name.lower()
 
 
-def _may_be(head: bytes) -> bool:
-    return is_zip(head) or head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b"<", b"")
+def _may_be(path: Path, head: bytes) -> bool:
+    """Whether to read a file that was named: what is damaged at its beginning may be an export all the same."""
+    begins = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    return path.suffix in (".html", ".json", ".zip") or is_zip(head) or begins in (b"{", b"[", b"<", b"")
 
 
 def _within(found: Found, member: str) -> Found:
