@@ -8,9 +8,6 @@ from typing import BinaryIO
 
 from turnlog.errors import WrongUsage
 
-BUFFER_BYTES = 256 * 1024
-"""How much is read at a time: lines of sessions are long, and a small buffer makes them slow."""
-
 
 def file_stamp(file: BinaryIO) -> tuple[int, int]:
     """What changes when the file is written to."""
@@ -28,15 +25,15 @@ def digest_of_prefix(file: BinaryIO, length: int) -> "blake2b":
     return digest
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """The regular file, open to be read. Raises WrongUsage with a sentence that names it."""
+def open_regular(path: Path, *, buffer_bytes: int = -1) -> BinaryIO:
+    """The regular file, open to be read, so much at a time. Raises WrongUsage with a sentence that names it."""
     try:
         mode = path.stat().st_mode  # before it is opened: opening a pipe waits for, or disturbs, who writes to it
         if stat.S_ISDIR(mode):
             raise WrongUsage(f"{path_text(path)} is a folder; name the file in it that is to be read")
         if not stat.S_ISREG(mode):
             raise WrongUsage(f"{path_text(path)} is not a regular file; save what it gives to one and name that")
-        return path.open("rb", buffering=BUFFER_BYTES)
+        return path.open("rb", buffering=buffer_bytes)
     except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
         raise refusal(path, error) from error
 

@@ -67,6 +67,9 @@ from turnlog.text import clean
 PASSES_MAX = 5
 """How often a reading starts over because the file was rewritten under it."""
 
+BUFFER_BYTES = 256 * 1024
+"""Lines are long, and a small buffer makes them slow."""
+
 NOTED_MAX = 1000
 """A note lists so many messages at most."""
 
@@ -118,7 +121,7 @@ class GeminiCli:
         """The turns of the session, or those with something behind the cursor. Raises WrongUsage."""
         try:
             for _ in range(PASSES_MAX):
-                with open_regular(stream.path) as file:
+                with open_regular(stream.path, buffer_bytes=BUFFER_BYTES) as file:
                     if is_log(file.read(4096).lstrip()):
                         yield from log_chunks(file, stream.path, self.name, self._user)
                         return
@@ -310,10 +313,10 @@ def _notes(session: Session, conversation: str) -> list[ConversationNoted]:
     """What is said of the session beside its turns: its title, what was taken back, fields that nobody knows."""
     inactive, messages = [], []
     for group in session.groups():
-        if not any(entry.is_active for entry in group):
+        if not any(entry.id in session.active for entry in group):
             inactive.append(_turn_id(conversation, group))
         else:
-            messages += [entry.id for entry in group if not entry.is_active]
+            messages += [entry.id for entry in group if entry.id not in session.active]
     rest = {key: value for key, value in session.header.items() if key not in _KNOWN and key not in _COUNTERS}
     notes = {"inactive": inactive[:NOTED_MAX], "inactive_messages": messages[:NOTED_MAX], "session": rest}
     notes = {key: value for key, value in notes.items() if value}

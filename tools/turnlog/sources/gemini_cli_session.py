@@ -19,6 +19,7 @@ LINE_BYTES_MAX = 64 * 1024 * 1024
 """A longer line is damage; so is a larger `.json`, which must be read as a whole."""
 
 _AHEAD_BYTES = 256 * 1024
+_VERSIONS = 8  # so many are looked at to see whether a message was written before as it is now
 
 _CONTEXT = ("<session_context>", "<hook_context>", "<state_snapshot>", "System: Please continue.")
 """What messages of the type `user` begin with that nobody typed."""
@@ -40,14 +41,13 @@ class Place(NamedTuple):
 
 
 class Entry:
-    """A message: its id, its versions in the order they were written, whether it is a prompt and on the branch."""
+    """A message: its id, whether it is a prompt, and its versions in the order in which they were written."""
 
-    __slots__ = ("id", "is_active", "is_prompt", "places")
+    __slots__ = ("id", "is_prompt", "places")
 
     def __init__(self, id: str, *, is_prompt: bool) -> None:  # noqa: A002 - what it is
         self.id = id
         self.is_prompt = is_prompt
-        self.is_active = True
         self.places: list[Place] = []
 
 
@@ -79,11 +79,12 @@ _LIST = msgspec.json.Decoder(list[Raw])
 
 
 class Session:
-    """A session as its file tells it; see the module."""
+    """A session as its file tells it; see the module. `active` are the ids of what was not taken back."""
 
     def __init__(self) -> None:
         self.header: dict[str, Any] = {}
         self.entries: dict[str, Entry] = {}
+        self.active: dict[str, None] = {}
         self.damage: list[Damage] = []
         self.consumed = 0
         self._nameless = 0
@@ -157,8 +158,7 @@ class Session:
         self.header.update(read_object(msgspec.json.encode(fields)))
         at = 0
         for raws in lists.values():
-            for entry in self.entries.values():
-                entry.is_active = False
+            self.active = {}
             for message in map(bytes, raws):
                 at = raw.index(message, at)
                 self._take_message(message, offset + at)
@@ -172,20 +172,19 @@ class Session:
         entry = self.entries.get(name)
         if entry is None:
             entry = self.entries[name] = Entry(name, is_prompt=_is_prompt(glance, raw))
-        entry.is_active = True
+        self.active[name] = None
         place = Place(offset, len(raw), hash(raw[:-1]), raw if offset < 0 else b"")
         last = entry.places[-1] if entry.places else None
         if last is not None and hash(raw[: last.length - 1]) == last.check:
             entry.places[-1] = place  # the same as before, or that with more fields
-        elif all(known.check != place.check for known in entry.places):
+        elif all(known.check != place.check for known in entry.places[-_VERSIONS:]):
             entry.places.append(place)
 
     def _rewind(self, to: str) -> None:
         """What follows that message, and it, leave the branch; all do if it is not there."""
-        leaves = to not in self.entries or not self.entries[to].is_active
-        for entry in self.entries.values():
-            leaves = leaves or entry.id == to
-            entry.is_active = entry.is_active and not leaves
+        last = ""
+        while self.active and last != to:
+            last, _ = self.active.popitem()
 
 
 class Prefix:
