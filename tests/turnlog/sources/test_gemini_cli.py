@@ -300,7 +300,7 @@ def test_files_are_recognised_by_their_structure(tmp_path: Path) -> None:
     write(tmp_path, "d", '{"sessionId":"s","type":"user","message":{"role":"user"},"uuid":"x"}')
     write(tmp_path, "e", '[{"mapping":{}}]')
     known, _ = recognise([tmp_path])
-    assert known == {"gemini_cli": ours}
+    assert known["gemini_cli"] == ours
 
 
 def test_what_holds_no_session_is_refused(tmp_path: Path) -> None:
