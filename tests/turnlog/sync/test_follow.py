@@ -283,6 +283,62 @@ def test_a_log_that_cannot_be_written_is_waited_for(make: Make, monkeypatch: pyt
     assert len(bench.sink.requests) == 1
 
 
+def failing(bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: type[Event], times: int, *, written: bool) -> None:
+    """Have appends of such events fail so many times; the lines are `written` all the same, or not."""
+    monkeypatch.setattr(engine_module, "_TROUBLE_SECONDS", 0.0)
+    appended, left = bench.log.append_many, [times]
+
+    def append_many(events: Sequence[Event], **options: Any) -> range:
+        fails = left[0] > 0 and any(isinstance(event, kind) for event in events)
+        if fails:
+            left[0] -= 1
+        seqs = appended(events, **options) if written or not fails else range(0)
+        if fails:
+            raise AppendFailed(bench.directory, len(events), OSError(errno.EIO, os.strerror(errno.EIO)))
+        return seqs
+
+    monkeypatch.setattr(bench.log, "append_many", append_many)
+
+
+def test_what_came_of_a_request_is_told_once_however_long_it_cannot_be_written(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody says of a request that was sent that it was not."""
+    bench, agenda = begin(make)
+    bench.record()
+    failing(bench, monkeypatch, SyncSucceeded, 5, written=False)
+    assert follow(bench, agenda, 10).delivered == 1
+    assert bench.types("SyncAttempted", "SyncSucceeded", "SyncFailed") == ["SyncAttempted", "SyncSucceeded"]
+
+
+def test_an_attempt_that_is_in_the_log_though_its_append_failed_is_given_up(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was never sent, blames nobody, and its turn is sent by another one."""
+    bench, agenda = begin(make)
+    bench.record()
+    failing(bench, monkeypatch, SyncAttempted, 1, written=True)
+    assert follow(bench, agenda, 10).delivered == 1
+    assert bench.failures() == {"unavailable": 1}
+    assert len(bench.requests()) == 1
+
+
+def test_a_sink_that_is_taken_over_from_a_worker_that_just_died_is_settled(make: Make) -> None:
+    """Its last attempt may be in the log since the engine has looked last: it is settled, and keeps no turn waiting."""
+    bench, agenda = begin(make)
+    seqs = bench.record()
+    with closing(Engine(bench.log, clock=agenda)) as engine:
+
+        def join() -> bool:
+            bench.append(SyncAttempted(sink=SINK, turns=tuple(seqs), worker="dead"))
+            engine.add(SINK, bench.sink)
+            return True
+
+        agenda.at(10, engine.stop)
+        assert engine.follow(join=join).delivered == 1
+    assert bench.failures() == {"in_doubt": 1}
+
+
 def test_held_turns_wait_for_the_operator_whatever_the_time(make: Make) -> None:
     """With `on_doubt = hold` a turn in doubt is sent again when the operator says so, and its lane waits for it."""
     from turnlog.testing import in_doubt

@@ -4,7 +4,7 @@ Nothing here waits and nothing appends: the engine does both, for all its sinks 
 check, a question, a flush) is a job for the sink's workers; what it comes to is a list of events.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -246,11 +246,14 @@ class SinkDelivery:
         doubt = Refused("in_doubt", _STOPPED)
         return [event for a in list(self._flying) for event in self._landed(a, [doubt] * len(self._flying[a].request))]
 
-    def give_up_unsent(self) -> list[Event]:
-        """What is to be written of attempts that could not be made durable, so that nothing was sent."""
+    def give_up_unsent(self, told: Collection[int]) -> list[Event]:
+        """What is to be written of attempts that could not be made durable, so that nothing was sent.
+
+        Of those in `told` what came of them is known, and waits to be written.
+        """
         events: list[Event] = []
         for attempt, ordinals in self.state.open_attempts.items():
-            if attempt not in self._flying:
+            if attempt not in self._flying and attempt not in told:
                 request = tuple(sorted(ordinals))
                 answered = Answered(attempt, request, self._seqs(request), (_UNSENT,) * len(request))
                 events += to_events(answered, self.state, self._terms.retries)

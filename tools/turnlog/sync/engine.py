@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
 
-from eventlog import Event, EventLog, EventLogError, Problem, Waiter
+from eventlog import Event, EventLog, EventLogError, Problem, SyncFailed, SyncSucceeded, Waiter
 from projections import DELIVERY, Checkpoints, Delivery, Index, Live
 from projections.delivery_state import PENDING, RETRYING
 from turnlog.clock import Clock
@@ -72,9 +72,10 @@ class Engine:
         self._running = False
         self._due: datetime | None = None  # when there is something to do, if nothing happens before; None: now
         self._is_behind = False  # something was taken in that no plan knows
+        self._is_troubled = False  # the log failed: there may be attempts in it that were never sent
 
     def add(self, name: str, sink: Sink, terms: Terms = Terms()) -> SinkDelivery:  # noqa: B008 - frozen
-        """Deliver to this sink too; it stays the caller's."""
+        """Deliver to this sink too; it stays the caller's. Raises LogUnavailable while the engine runs."""
         delivery = SinkDelivery(
             name,
             sink,
@@ -87,6 +88,7 @@ class Engine:
         self.sinks[name] = delivery
         if self._running:
             self._due = None
+            self._live.catch_up()  # whoever delivered to it before may have written since, or died over an attempt
             delivery.begin_run()
         return delivery
 
@@ -136,21 +138,20 @@ class Engine:
         swept, is_complete = self._clock.now(), False
         while not self._stopping.is_set():
             now = self._clock.now()
-            is_complete = is_complete or join()
             if (now - swept).total_seconds() >= sweep_seconds or now < swept:
                 swept, self._due = now, None
                 for sink in self.sinks.values():
                     sink.ask_again()
             try:
+                is_complete = is_complete or join()
+                self._give_up_unsent()
                 self._round()
                 left = sweep_seconds - (now - swept).total_seconds()
                 self._wait(left if is_complete else min(left, _JOIN_SECONDS))
             except EventLogError as error:
-                self._due = None
+                self._due, self._is_troubled = None, True
                 self._on_trouble(f"{error}; trying again")
                 self._waiter.wait(_TROUBLE_SECONDS)
-                for sink in self._owed():
-                    self._unwritten += sink.give_up_unsent()
         self._drain(grace_seconds)
         return self._counts()
 
@@ -174,7 +175,7 @@ class Engine:
         while not self._finished.empty():  # of a run that was broken off
             self._finished.get()
         self._unwritten.clear()
-        self._due = None
+        self._due, self._is_troubled = None, False
         self.catch_up()
         self._recent = deque([(self._clock.now(), len(self.state.turns))])
         self._running = True
@@ -203,6 +204,15 @@ class Engine:
         for sink, attempts, requests in attempted:
             sink.begin(attempts, requests)
         return bool(attempted) or self._jobs_begun() != before
+
+    def _give_up_unsent(self) -> None:
+        """Once the log can be read again, tell of attempts in it that were not durable, so that nothing was sent."""
+        if self._is_troubled:
+            self._live.catch_up()
+            told = {event.attempt for event in self._unwritten if isinstance(event, SyncSucceeded | SyncFailed)}
+            for sink in self._owed():
+                self._unwritten += sink.give_up_unsent(told)
+            self._is_troubled = False
 
     def _begin(self) -> list[tuple[SinkDelivery, range, list[Request]]]:
         """Plan for all sinks and write the attempts down; they are not durable yet.
