@@ -14,6 +14,7 @@ from eventlog import (
 from projections import OPERATOR
 from turnlog.sinks.base import Limits
 from turnlog.sync.counts import SyncCounts
+from turnlog.sync.engine import Engine
 from turnlog.testing import (
     FaultySink,
     throttled,
@@ -44,6 +45,25 @@ def test_an_outage_pauses_once_and_resumes_once(make: Make, connections: int) ->
     assert bench.run() == SyncCounts(delivered=10)
     assert bench.types("SinkPaused", "SinkResumed") == ["SinkPaused", "SinkResumed"]
     assert sorted(bench.sink.taken) == sorted(bench.state.turns.seqs)
+
+
+def test_requests_that_fail_together_pause_the_sink_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them end before the engine looks: one pause, and the first probe is no later for it."""
+    bench = make(FaultySink(connections=3, limits=Limits(turns=1)))
+    for user in ("ann", "bob", "cas"):
+        bench.record(user=user)
+    bench.sink.outage = unavailable()
+    collect = Engine._collect
+
+    def collect_all(engine: Engine) -> int:
+        while engine._jobs_begun() == 3 and engine._finished.qsize() < 3:
+            engine._waiter.wait(1)
+        return collect(engine)
+
+    monkeypatch.setattr(Engine, "_collect", collect_all)
+    assert bench.run() == SyncCounts(pending=3)
+    assert bench.types("SinkPaused", "SinkResumed") == ["SinkPaused"]
+    assert bench.sink_state.relapses == 1
 
 
 def test_an_outage_of_any_length_kills_no_turn(bench: Bench) -> None:

@@ -118,6 +118,16 @@ def test_a_pause_is_told_once() -> None:
         assert isinstance(pause_after([Refused(kind, "")], throttled, START), SinkPaused)
 
 
+def test_a_pause_is_told_once_by_requests_that_end_together() -> None:
+    """The state does not know yet what the first of them has called for; only a longer wait is told on top."""
+    sink, away = SinkState("s"), [Refused("unavailable", "")]
+    short, longer = ([Refused("throttled", "", 429, wait)] for wait in (60, 70))
+    assert pause_after(away, sink, START, told=pause_after(away, sink, START)) is None
+    assert pause_after(short, sink, START, told=pause_after(away, sink, START)) is None
+    assert pause_after(short, sink, START, told=pause_after(short, sink, START)) is None
+    assert pause_after(longer, sink, START, told=pause_after(short, sink, START)) is not None
+
+
 @given(st.none() | st.floats(allow_nan=False))
 def test_patience_is_as_told_within_bounds(wait: float | None) -> None:
     """The wait that the sink asked for, a default where it named none, never less than a second nor more than a day."""

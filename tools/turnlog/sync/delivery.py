@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventlog import Event, SyncAttempted, SyncFailed, SyncSucceeded, TurnRecorded
+from eventlog import Event, SinkPaused, SyncAttempted, SyncFailed, SyncSucceeded, TurnRecorded
 from projections import Delivery, Place, ProbePolicy, RetryPolicy, SinkState, Try, due_at, is_open
 from projections.delivery_state import DELIVERED
 from turnlog.clock import Clock
@@ -91,12 +91,13 @@ class SinkDelivery:
         self._run = 0
         self._busy: set[str] = set()
         self._probing = Probing(terms.probes, lambda: self.state)
-        self._flushing = Flushing(lambda: self.state, self._busy, self._has_delivered)
+        self._flushing = Flushing(lambda: self.state, self._busy, self._has_delivered, self._pause_after)
         self._reopened = False
         self._planned: dict[int, tuple[Content | None, TurnRecorded | None, dict[str, int]]] = {}
         self._begun = 0
         self._dues: list[datetime] = []
         self._lingers_until: datetime | None = None
+        self._paused: SinkPaused | None = None  # since what was written last
 
     # What there is.
 
@@ -137,7 +138,7 @@ class SinkDelivery:
         self.counts = SyncCounts()
         self._flying.clear()  # of a run that was broken off: they are settled as those of a worker that died
         self._busy.clear()
-        self._other_jobs = 0
+        self._other_jobs, self._paused = 0, None
         self._flushing.begin_run()
         self._run += 1
         if not self.is_owed:
@@ -261,6 +262,7 @@ class SinkDelivery:
 
     def note_written(self, events: Sequence[Event]) -> None:
         """Take what was written about this sink, and is in the state by now, into the counts and the times to wake."""
+        self._paused = None
         for event in events:
             if isinstance(event, SyncSucceeded | SyncFailed) and event.sink == self.name:
                 self.counts.take(event)
@@ -288,8 +290,13 @@ class SinkDelivery:
         for outcome, recorded_at in zip(outcomes, flight.recorded_at, strict=True):
             if isinstance(outcome, Delivered) and recorded_at is not None:
                 self.latencies.note((now - recorded_at).total_seconds())
-        pause = pause_after(judged, self.state, now)
-        return [*to_events(answered, self.state, self._terms.retries), *([pause] if pause else [])]
+        return [*to_events(answered, self.state, self._terms.retries), *self._pause_after(judged, now)]
+
+    def _pause_after(self, outcomes: Sequence[object], now: datetime) -> list[Event]:
+        """The pause that some outcomes call for: one, however many requests end at once."""
+        pause = pause_after(outcomes, self.state, now, told=self._paused)
+        self._paused = pause or self._paused
+        return [pause] if pause else []
 
     def _judge(self, outcome: Refused, ordinal: int, flight: Flight) -> Refused:
         """What a refusal means; doubt that repeats counts."""

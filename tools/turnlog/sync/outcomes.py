@@ -102,16 +102,22 @@ def _receipt(delivered: dict[int, Any]) -> Any:
     return {str(seq): receipt for seq, receipt in delivered.items()}
 
 
-def pause_after(outcomes: Sequence[object], sink: SinkState, now: datetime) -> SinkPaused | None:
-    """The pause that some outcomes call for, unless the sink is paused for that already."""
+def pause_after(
+    outcomes: Sequence[object], sink: SinkState, now: datetime, *, told: SinkPaused | None = None
+) -> SinkPaused | None:
+    """The pause that some outcomes call for, unless the sink is paused for that already.
+
+    `told` is the pause that requests which ended with this one have called for, and that the state does not know yet.
+    """
     refusal = next((o for o in outcomes if isinstance(o, Refused) and o.kind in SINK_KINDS), None)
-    if refusal is None or (sink.pause is not None and sink.pause.until is None):
+    pause = told or sink.pause
+    if refusal is None or (pause is not None and pause.until is None):
         return None
     until = None
     if refusal.kind == "throttled":
         wait = THROTTLED_SECONDS if refusal.retry_after is None else refusal.retry_after
         until = now + timedelta(seconds=min(max(wait, THROTTLED_SECONDS_MIN), THROTTLED_SECONDS_MAX))
-        if sink.pause is not None and sink.pause.until is not None and sink.pause.until >= until:
+        if pause is not None and pause.until is not None and pause.until >= until:
             return None
     return SinkPaused(sink=sink.name, kind=refusal.kind, reason=refusal.error, until=until)
 

@@ -1,6 +1,6 @@
 """What a sink needs beside turns: to be asked whether it is back, and to have its buffers flushed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 from eventlog import DeliveryRevoked, Event, SinkFlushed, SinkPaused, SinkResumed
 from projections import ProbePolicy, SinkState, is_open, is_probed, next_probe_at
 from turnlog.sinks.base import Flushed, FlushingSink, Lost, Refused, Sink
-from turnlog.sync.outcomes import pause_after
 from turnlog.sync.sending import check, flush
 
 _DOUBLINGS_MAX = 8
@@ -19,6 +18,9 @@ _AGAIN_SECONDS = 30.0
 
 Submit = Callable[[Callable[[], Any], Callable[[Any], list[Event]]], None]
 """Has a job done by a worker, and then its result turned into events."""
+
+PauseAfter = Callable[[Sequence[object], datetime], list[Event]]
+"""The pause of the sink that some outcomes call for, if they do, see `outcomes.pause_after`."""
 
 
 class Probing:
@@ -71,10 +73,17 @@ class Flushing:
     sink has lost a turn.
     """
 
-    def __init__(self, state: Callable[[], SinkState], busy: set[str], is_news: Callable[[Lost], bool]) -> None:
+    def __init__(
+        self,
+        state: Callable[[], SinkState],
+        busy: set[str],
+        is_news: Callable[[Lost], bool],
+        pause_after: PauseAfter,
+    ) -> None:
         self._state = state
         self._busy = busy
         self._is_news = is_news
+        self._pause_after = pause_after
         self._again: dict[str, datetime] = {}  # not before this time, where a flush failed
         self._flushed_for_all: set[str] = set()
 
@@ -118,8 +127,7 @@ class Flushing:
         state = self._state()
         if isinstance(outcome, Refused):
             self._again[user] = now + timedelta(seconds=_AGAIN_SECONDS)
-            pause = pause_after([outcome], state, now)
-            return [pause] if pause else []
+            return self._pause_after([outcome], now)
         flushed = SinkFlushed(sink=state.name, user=user, up_to=up_to)
         lost = tuple(one.seq for one in outcome.lost if self._is_news(one))
         return [flushed, DeliveryRevoked(sink=state.name, turns=lost, reason=outcome.reason)] if lost else [flushed]
