@@ -168,6 +168,15 @@ def test_what_is_there_is_found_and_what_was_never_sent_is_not(double: MemobaseD
     assert isinstance(sink.find(second[0]), Delivered)
 
 
+def test_what_is_found_counts_among_what_waits_for_a_flush(double: MemobaseDouble, sink: MemobaseSink) -> None:
+    """As much as if its insert had been answered: a turn that was in doubt is flushed like any other."""
+    (one,) = out(turn("a", "b"), attempt=10)
+    outcome, found = deliver(sink, [one]), sink.find(one)
+    assert isinstance(outcome, Delivered)
+    assert isinstance(found, Delivered)
+    assert found.buffered == outcome.buffered > 0
+
+
 def test_another_delivery_or_revision_of_the_turn_is_another(double: MemobaseDouble, sink: MemobaseSink) -> None:
     """What the operator wants sent again is not there because it was sent before."""
     deliver(sink, out(turn("a"), attempt=10))
@@ -315,6 +324,64 @@ def test_what_the_server_failed_on_by_itself_is_found_at_the_next_flush(
     flushed = sink.flush("ann", quiet=True)
     assert isinstance(flushed, Flushed)
     assert flushed.lost == (Lost(one.seq, 1),)
+
+
+def test_what_the_server_failed_on_by_itself_costs_no_other_turn(lasting: MemobaseDouble) -> None:
+    """A server that keeps blobs does not tell which one that was; what is processed afterwards is not lost for it."""
+    sink = sink_for(lasting.url)
+    lasting.switches.model_failing = True
+    deliver(sink, out(turn("word " * 2000, turn_id="0"), attempt=5))
+    assert [blob.state for blob in lasting.blobs()] == ["failed"]
+    lasting.switches.model_failing = False
+    for i in range(1, 3):
+        deliver(sink, out(turn("a", turn_id=str(i)), attempt=10 * i))
+        assert sink.flush("ann", quiet=True) == Flushed()
+    lasting.switches.model_failing = True
+    one = msgspec.structs.replace(*out(turn("b", turn_id="b"), attempt=50), seq=40)
+    deliver(sink, [one])
+    flushed = sink.flush("ann", quiet=True)
+    assert isinstance(flushed, Flushed)
+    assert flushed.lost == (Lost(one.seq, 1),)
+    sink.close()
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_what_a_flush_lost_whose_end_nobody_saw_is_told_by_the_next(persistent: bool) -> None:
+    """The connection breaks while the model fails: the turn is not forgotten."""
+    with MemobaseDouble(TOKEN, persistent_chat_blobs=persistent) as double, FaultProxy(double.url) as proxy:
+        sink = sink_for(proxy.url)
+        deliver(sink, out(turn("before", turn_id="0"), attempt=5))
+        assert sink.flush("ann", quiet=True) == Flushed()
+        one = msgspec.structs.replace(*out(turn("a", turn_id="1"), attempt=10), seq=9)
+        deliver(sink, [one])
+        double.switches.model_failing = True
+        proxy.rule = lambda method, path, _: RESET_AFTER if method == "POST" and "/buffer/" in path else None
+        assert isinstance(sink.flush("ann", quiet=True), Refused)
+        proxy.rule, double.switches.model_failing = lambda *_: None, False
+        deliver(sink, out(turn("b", turn_id="2"), attempt=20))
+        flushed = sink.flush("ann", quiet=True)
+        assert isinstance(flushed, Flushed)
+        assert flushed.lost == (Lost(one.seq, 1),)
+        sink.close()
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_part_that_the_model_failed_on_is_told_by_the_next_flush(persistent: bool) -> None:
+    """Each part is flushed before the next, which nobody but the sink sees."""
+    with MemobaseDouble(TOKEN, persistent_chat_blobs=persistent, auto_flush_tokens=100_000) as double:
+        sink = sink_for(double.url, tokens=1000)
+        deliver(sink, out(turn("before", turn_id="0"), attempt=5))
+        sink.flush("ann", quiet=True)
+        double.switches.model_failing = True
+        said = turn("A sentence that is long enough to count. " * 150)
+        long = msgspec.structs.replace(*out(said, attempt=10), seq=9)
+        assert is_delivered(deliver(sink, [long]))
+        double.switches.model_failing = False
+        deliver(sink, out(turn("b", turn_id="2"), attempt=20))
+        flushed = sink.flush("ann", quiet=True)
+        assert isinstance(flushed, Flushed)
+        assert flushed.lost == (Lost(long.seq, 1),)
+        sink.close()
 
 
 # What is told of it.

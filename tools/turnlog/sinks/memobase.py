@@ -93,6 +93,8 @@ class MemobaseSink(Sink):
         )
         self._client, self._api = client, MemobaseApi(client)
         self._parts: dict[tuple[int, int], int] = {}  # acknowledged, of turns that got stuck halfway
+        self._failed_before: dict[str, set[str]] = {}  # by user: rows that had failed before a flush under way
+        self._lost: dict[str, dict[Lost, None]] = {}  # by user: what flushes have lost and nobody was told
 
     @classmethod
     def from_options(cls, options: dict[str, Any], *, where: str, folder: Path) -> Self:
@@ -135,23 +137,23 @@ class MemobaseSink(Sink):
                 return Unknown("the user's blobs are gone from Memobase, as they are after a flush")
         except ApiError as error:
             return Unknown(error.refused.error)
-        if newest is None or newest.part == len(pieces):
-            return Delivered({"user": user, "blobs": [newest.id] if newest else []})
+        if newest is None:
+            return Delivered({"user": user, "blobs": []})
+        if newest.part == len(pieces):  # it may be idle: that is, counted among what waits for a flush
+            return Delivered({"user": user, "blobs": [newest.id]}, buffered=pieces[-1].tokens)
         return None
 
     def flush(self, user: str, *, quiet: bool) -> Flushed | Refused:  # noqa: ARG002 - both want to know what failed
         """Have the user's buffer processed, and tell what the server could not process, now or before."""
         uuid = user_uuid(user)
         try:
-            idle = self._api.buffered(uuid, "idle")
             model_failed = self._flush(uuid)
-            failed = self._api.buffered(uuid, "failed")
-            if not failed:
-                return Refused("failed", "the model behind Memobase failed") if model_failed else Flushed()
-            lost = [one for blob in self._failed_blobs(uuid, len(failed), len(idle)) for one in _held(blob)]
         except ApiError as error:
             return error.refused
-        return Flushed(tuple(lost), "Memobase could not process the blob" if lost else "")
+        lost = tuple(self._lost.pop(uuid, ()))
+        if model_failed and not lost:
+            return Refused("failed", "the model behind Memobase failed")
+        return Flushed(lost, "Memobase could not process the blob" if lost else "")
 
     def close(self) -> None:
         """Close the connections."""
@@ -172,7 +174,7 @@ class MemobaseSink(Sink):
                 self._flush(user)
             fields = _fields(batch, part, len(pieces), continues=piece.continues)
             blobs.append(self._insert(user, batch[0].event.user, piece, fields))
-            buffered = sum(message.tokens for message in piece.messages)
+            buffered = piece.tokens
             self._parts[key] = part
         self._parts.pop(key, None)
         return Delivered({"user": user, "blobs": blobs}, buffered=buffered)
@@ -196,12 +198,26 @@ class MemobaseSink(Sink):
             raise ApiError(refused) from error
 
     def _flush(self, user: str) -> bool:
-        """Flush and wait for it; whether the model failed, which is seen by what it leaves behind, too."""
+        """Flush, wait for it, and note what was lost in it; whether the model failed."""
+        if user in self._failed_before:  # nobody saw the end of the last one
+            self._note_lost(user)
+        self._failed_before[user] = self._api.buffered(user, "failed")
         try:
             self._api.flush(user, wait=True)
         except ModelFailed:
-            return True
-        return False
+            model_failed = True
+        else:
+            model_failed = False
+        self._note_lost(user)
+        del self._failed_before[user]
+        return model_failed
+
+    def _note_lost(self, user: str) -> None:
+        """Note the turns that the server could not process, to be told when the user is flushed next."""
+        failed = self._api.buffered(user, "failed")
+        if failed:
+            blobs = self._failed_blobs(user, len(failed), len(failed - self._failed_before[user]))
+            self._lost.setdefault(user, {}).update((one, None) for blob in blobs for one in _held(blob))
 
     # Looking.
 
@@ -229,14 +245,14 @@ class MemobaseSink(Sink):
         idle = len(self._api.buffered(user, "idle"))
         return self._api.count_blobs(user) > stuck + idle  # it keeps what it has processed, too
 
-    def _failed_blobs(self, user: str, failed: int, flushed: int) -> Iterator[Blob]:
+    def _failed_blobs(self, user: str, failed: int, newly: int) -> Iterator[Blob]:
         """The blobs in the failed rows of the buffer, which are told by other ids than the blobs.
 
         Blobs come in the order of the rows. If there are no more blobs than rows, the server deletes what it has
-        processed, and what is left has failed; else a flush that failed has failed for all that was idle before it.
+        processed, and what is left has failed; else only those are known that have failed just now: the newest ones.
         """
         waiting = len(self._api.buffered(user, "idle")) + len(self._api.buffered(user, "processing"))
-        count = failed if self._api.count_blobs(user) == failed + waiting else min(flushed, failed)
+        count = failed if self._api.count_blobs(user) == failed + waiting else newly
         for blob_id in islice(self._api.newest_blob_ids(user), waiting, waiting + count):
             if (blob := self._api.blob(user, blob_id)) is not None:
                 yield blob

@@ -65,6 +65,11 @@ class Piece(Struct, frozen=True):
     messages: tuple[ChatMessage, ...]
     continues: bool = False
 
+    @property
+    def tokens(self) -> int:
+        """At least how many tokens it is, see `tokens`."""
+        return sum(message.tokens for message in self.messages)
+
 
 def safe(text: str) -> str:
     """The text with everything changed that Memobase refuses, or takes and never processes; see the module."""

@@ -130,7 +130,8 @@ class Flushing:
             return self._pause_after([outcome], now)
         flushed = SinkFlushed(sink=state.name, user=user, up_to=up_to)
         lost = tuple(one.seq for one in outcome.lost if self._is_news(one))
-        return [flushed, DeliveryRevoked(sink=state.name, turns=lost, reason=outcome.reason)] if lost else [flushed]
+        # A crash in the middle may keep the first one only: then the buffer is flushed again, and nobody is forgotten.
+        return [DeliveryRevoked(sink=state.name, turns=lost, reason=outcome.reason), flushed] if lost else [flushed]
 
     def _dues(self, sink: Sink) -> Iterator[tuple[str, datetime]]:
         """Who is to be flushed for being quiet, and when."""
