@@ -90,6 +90,7 @@ class SinkDelivery:
         self._other_jobs = 0
         self._run = 0
         self._busy: set[str] = set()
+        self._full: set[str] = set()  # users whose buffer is to be flushed before they get anything more
         self._probing = Probing(terms.probes, lambda: self.state)
         self._flushing = Flushing(lambda: self.state, self._busy, self._has_delivered, self._pause_after)
         self._reopened = False
@@ -126,7 +127,8 @@ class SinkDelivery:
             heappop(self._dues)
         if not self.is_owed or self._slots <= 0:
             return None
-        times = [*self._dues[:1], self._lingers_until, self._flushing.due_at(self.sink)]
+        flush_at = self._flushing.due_at(self.sink, now) if self._flush_slots > 0 else None
+        times = [*self._dues[:1], self._lingers_until, flush_at]
         if self.state.pause is not None and not is_open(self.state, now):
             times = [self.state.pause.until, self._probing.due_at()]
         return min((time for time in times if time is not None), default=None)
@@ -138,6 +140,7 @@ class SinkDelivery:
         self.counts = SyncCounts()
         self._flying.clear()  # of a run that was broken off: they are settled as those of a worker that died
         self._busy.clear()
+        self._full.clear()
         self._other_jobs, self._paused = 0, None
         self._flushing.begin_run()
         self._run += 1
@@ -155,10 +158,7 @@ class SinkDelivery:
     def begin_upkeep(self, now: datetime) -> None:
         """Ask a sink that is away whether it is back, and flush who was quiet."""
         self._probing.begin(self.sink, now, self._submit)
-        slots = max(
-            self._slots - 1, 0 if self.under_way else 1
-        )  # a flush may take long, and turns must not wait for it
-        self._flushing.begin(self.sink, now, slots, self._submit)
+        self._flushing.begin(self.sink, now, self._flush_slots, self._submit)
 
     def flush_all(self) -> bool:
         """Flush everybody, as if they had been quiet for long; whether there was anybody."""
@@ -175,9 +175,10 @@ class SinkDelivery:
             self._probing.ask_at_once()
 
     def plan(self, now: datetime, live_from: int) -> list[Request]:
-        """What may be sent now; a user whose buffer has no room for it is flushed first."""
+        """What may be sent now, but for users whose buffer has no room for it, see `make_room`."""
         self._planned.clear()
         self._lingers_until = None
+        self._full = {user for user in self._full if user in self._busy or self._flushing.is_waiting(user, now)}
         if self._slots <= 0:
             return []
         planned = plan(
@@ -189,10 +190,15 @@ class SinkDelivery:
             slots=self._slots,
             weigh=self._weigh,
             urgency=Urgency(live_from, backlog_first=self._begun % _BACKLOG_EVERY == _BACKLOG_EVERY - 1),
-            busy_users=self._busy,
+            busy_users=self._busy | self._full,
         )
         self._lingers_until = planned.wait_until
-        return [request for request in planned.requests if self._makes_room(request, now)]
+        return [request for request in planned.requests if self._has_room(request)]
+
+    def make_room(self, now: datetime) -> None:
+        """Flush the users whose buffers the last plan found to be too full, unless that has just failed."""
+        for user in self._full - self._busy:
+            self._flushing.flush(self.sink, user, now, self._submit, quiet=False)
 
     def to_attempts(self, requests: Sequence[Request]) -> list[Event]:
         """The events that say that these requests are being sent."""
@@ -216,6 +222,11 @@ class SinkDelivery:
         connections = 1 if self.state.relapses else self.sink.connections
         return connections - self.under_way
 
+    @property
+    def _flush_slots(self) -> int:
+        """How many flushes of the quiet may begin: one may take long, and turns must not wait for it."""
+        return max(self._slots - 1, 0 if self.under_way else 1)
+
     def _fly(self, attempt: int, request: Request, job: Callable[[], list[Outcome]], *, doubts_max: int = 1) -> None:
         contents = [self._planned[ordinal] for ordinal in request]
         redacted: dict[str, int] = {}
@@ -231,13 +242,13 @@ class SinkDelivery:
         self._other_jobs += 1
         self._workers.submit(job, partial(self._of_run, self._run, partial(self._over, then)))
 
-    def _makes_room(self, request: Request, now: datetime) -> bool:
-        """Whether the user's buffer has room for a request; it is flushed if it has not."""
+    def _has_room(self, request: Request) -> bool:
+        """Whether the user's buffer has room for a request; notes if it has not."""
         user, room = self._user(request[0]), self.sink.limits.buffered
         buffer = self.state.buffers.get(user)
         if not room or buffer is None or buffer.amount + sum(self._weigh(o).size for o in request) <= room:
             return True
-        self._flushing.flush(self.sink, user, now, self._submit, quiet=False)
+        self._full.add(user)
         return False
 
     # What comes of it.

@@ -246,7 +246,9 @@ class Engine:
 
     def _plan(self, now: datetime) -> list[tuple[SinkDelivery, list[Request]]]:
         live_from = self._live_from(now)
-        plans = ((sink, sink.plan(now, live_from)) for sink in self._owed())
+        plans = [(sink, sink.plan(now, live_from)) for sink in self._owed()]
+        for sink, _ in plans:
+            sink.make_room(now)
         return [(sink, requests) for sink, requests in plans if requests]
 
     def _owed(self) -> list[SinkDelivery]:

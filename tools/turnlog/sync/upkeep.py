@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice, takewhile
 from typing import Any
 
 from eventlog import DeliveryRevoked, Event, SinkFlushed, SinkPaused, SinkResumed
@@ -92,14 +93,25 @@ class Flushing:
         self._again.clear()
         self._flushed_for_all.clear()
 
-    def due_at(self, sink: Sink) -> datetime | None:
+    def due_at(self, sink: Sink, now: datetime) -> datetime | None:
         """When the next user will have been quiet for long enough, or a flush that failed is to be tried again."""
-        return min((*(due for _, due in self._dues(sink)), *self._again.values()), default=None)
+        due = min((again for again in self._again.values() if again > now), default=None)
+        for _, quiet_at, flush_at in self._dues(sink):
+            if due is not None and due <= quiet_at:
+                break  # as all that follow are
+            due = flush_at if due is None else min(due, flush_at)
+        return due
+
+    def is_waiting(self, user: str, now: datetime) -> bool:
+        """Whether a flush of the user failed and it is too early for another one."""
+        return self._again.get(user, now) > now
 
     def begin(self, sink: Sink, now: datetime, slots: int, submit: Submit) -> None:
         """Flush whoever was quiet, at most so many."""
-        quiet = [user for user, due in self._dues(sink) if due <= now] if is_open(self._state(), now) else []
-        for user in quiet[: max(0, slots)]:
+        if slots <= 0 or not is_open(self._state(), now):
+            return
+        quiet = takewhile(lambda known: known[1] <= now, self._dues(sink))
+        for user in list(islice((user for user, _, flush_at in quiet if flush_at <= now), slots)):
             self.flush(sink, user, now, submit, quiet=True)
 
     def begin_all(self, sink: Sink, now: datetime, submit: Submit) -> bool:
@@ -107,7 +119,7 @@ class Flushing:
 
         Each once a run: what a flush has lost, and is there again, would be lost again and again.
         """
-        users = [user for user, _ in self._dues(sink)] if is_open(self._state(), now) else []
+        users = [user for user, *_ in self._dues(sink)] if is_open(self._state(), now) else []
         users = [user for user in users if user not in self._again and user not in self._flushed_for_all]
         self._flushed_for_all.update(users)
         for user in users:
@@ -116,7 +128,7 @@ class Flushing:
 
     def flush(self, sink: Sink, user: str, now: datetime, submit: Submit, *, quiet: bool) -> None:
         """Flush one user, who is busy until that is over; not soon after it failed."""
-        if isinstance(sink, FlushingSink) and self._again.get(user, now) <= now:
+        if isinstance(sink, FlushingSink) and not self.is_waiting(user, now):
             self._again.pop(user, None)
             self._busy.add(user)
             up_to = self._state().buffers[user].up_to
@@ -133,11 +145,12 @@ class Flushing:
         # A crash in the middle may keep the first one only: then the buffer is flushed again, and nobody is forgotten.
         return [DeliveryRevoked(sink=state.name, turns=lost, reason=outcome.reason), flushed] if lost else [flushed]
 
-    def _dues(self, sink: Sink) -> Iterator[tuple[str, datetime]]:
-        """Who is to be flushed for being quiet, and when."""
+    def _dues(self, sink: Sink) -> Iterator[tuple[str, datetime, datetime]]:
+        """Who is to be flushed, when they will have been quiet (the first one is first), and when it is time for it."""
         buffers = self._state().buffers
         after = sink.flush_after_seconds if buffers and isinstance(sink, FlushingSink) else 0.0
         for user, buffer in buffers.items() if after > 0 else ():
             if user not in self._busy:
+                quiet_at = buffer.at + timedelta(seconds=after)
                 due = buffer.at + timedelta(seconds=after * 2.0 ** min(buffer.again, _DOUBLINGS_MAX))
-                yield user, max(due, self._again.get(user, due))
+                yield user, quiet_at, max(due, self._again.get(user, due))
