@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from eventlog import (
@@ -130,23 +131,53 @@ def test_a_death_with_the_sink_away_duplicates_nothing(make: Make) -> None:
     assert bench.sink.taken == seqs
 
 
-def test_a_sink_that_can_never_tell_counts_the_turn(make: Make) -> None:
-    """If the sink is well but cannot tell about a turn, that turn is isolated, counted and dead; no other is."""
+def forgetful(make: Make, *answers: Unknown | None) -> tuple[Bench, list[int]]:
+    """A bench whose sink answers so when it is asked for the third of four turns, the last one again and again."""
+    left = list(answers)
 
     class Forgetful(FindingFaultySink):
         def find(self, turn: OutgoingTurn) -> Delivered | Unknown | None:
-            return Unknown("no idea") if turn.seq == culprit else super().find(turn)
+            if turn.seq != seqs[2]:
+                return super().find(turn)
+            return left.pop(0) if len(left) > 1 else left[0]
 
     bench = make(Forgetful())
     seqs = bench.record(4)
-    culprit = seqs[2]
+    return bench, seqs
+
+
+def test_a_sink_that_cannot_tell_counts_the_turn(make: Make) -> None:
+    """If the sink is well but cannot tell about a turn, that turn is isolated, counted and dead; no other is."""
+    bench, seqs = forgetful(make, Unknown("no idea"))
     bench.sink.faults.append(in_doubt())
     for _ in range(4):
         bench.run()
         bench.clock.advance(60)
-    assert bench.totals() == {"delivered": 3, "dead": 1}
-    assert bench.states()[culprit] == "dead"
+    assert bench.states() == {seq: "dead" if seq == seqs[2] else "delivered" for seq in seqs}
     assert bench.types("SinkPaused") == []
+
+
+def test_what_a_sink_will_never_be_able_to_tell_is_sent_again(make: Make) -> None:
+    """That turn is there at least once, and no other more than once."""
+    bench, seqs = forgetful(make, Unknown("gone", final=True))
+    bench.sink.faults.append(in_doubt(taken=ALL))
+    assert bench.run() == SyncCounts(delivered=4, reconciled=3)
+    assert [bench.sink.copies(seq) for seq in seqs] == [1, 1, 2, 1]
+    assert bench.failures() == {"in_doubt": 1}
+
+
+def test_what_a_sink_will_never_be_able_to_tell_is_held_for_the_operator(make: Make) -> None:
+    """With `on_doubt = hold`, also where the doubt is not the first; that turn alone, and what is behind it waits."""
+    bench, seqs = forgetful(make, None, Unknown("gone", final=True))
+    bench.terms = msgspec.structs.replace(bench.terms, on_doubt="hold")
+    bench.sink.faults.append(in_doubt(taken=1))
+    for _ in range(4):
+        bench.run()
+        bench.clock.advance(60)
+    assert bench.sink.taken == seqs[:2]
+    assert bench.totals() == {"delivered": 2, "retrying": 2}
+    held = [seq for seq in seqs[2:] if (tried := bench.tried(seq)) is not None and tried.held]
+    assert held == [seqs[2]]
 
 
 def test_a_worker_s_death_is_doubt_and_the_third_counts(bench: Bench) -> None:

@@ -66,9 +66,10 @@ Outcome = Delivered | Refused
 
 
 class Unknown(Struct, frozen=True):
-    """The sink cannot tell whether it has a turn; `error` says why."""
+    """The sink cannot tell whether it has a turn; `error` says why. `final`: nor will it ever be able to."""
 
     error: str = ""
+    final: bool = False
 
 
 class Lost(Struct, frozen=True):

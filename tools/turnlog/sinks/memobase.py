@@ -134,7 +134,7 @@ class MemobaseSink(Sink):
             if newest is None and pieces:
                 if (is_after and self._keeps_order(user)) or not self._api.has_user(user):
                     return None
-                return Unknown("the user's blobs are gone from Memobase, as they are after a flush")
+                return Unknown("the user's blobs are gone from Memobase, as they are after a flush", final=True)
         except ApiError as error:
             return Unknown(error.refused.error)
         if newest is None:

@@ -212,9 +212,14 @@ class SinkDelivery:
             if taken:
                 items = self._load(taken, attempt)
                 doubtful = {seqs[o] for o in taken if tries[o].doubtful}
-                self._fly(attempt, taken, partial(send, self.sink, items, doubtful))
+                self._fly(attempt, taken, partial(send, self.sink, items, doubtful, holds=self._holds))
         self._begun += len(requests)
         self._planned.clear()
+
+    @property
+    def _holds(self) -> bool:
+        """Whether the operator decides about turns that the sink may have already."""
+        return self._terms.on_doubt == "hold" and not self.sink.idempotent
 
     @property
     def _slots(self) -> int:
@@ -289,14 +294,15 @@ class SinkDelivery:
             return []
         request, now = flight.request, self._clock.now()
         self._busy -= self._users(request)
-        held = self._terms.on_doubt == "hold" and not self.sink.idempotent
         judged = tuple(
             [
                 self._judge(outcome, ordinal, flight) if isinstance(outcome, Refused) else outcome
                 for outcome, ordinal in zip(outcomes, request, strict=True)
             ]
         )
-        unknown = [o for o, outcome in zip(request, outcomes, strict=True) if _is_unknown(outcome)] if held else ()
+        unknown = (
+            [o for o, outcome in zip(request, outcomes, strict=True) if _is_unknown(outcome)] if self._holds else ()
+        )
         answered = Answered(attempt, request, self._seqs(request), judged, frozenset(unknown), flight.redacted)
         for outcome, recorded_at in zip(outcomes, flight.recorded_at, strict=True):
             if isinstance(outcome, Delivered) and recorded_at is not None:
@@ -310,8 +316,8 @@ class SinkDelivery:
         return [pause] if pause else []
 
     def _judge(self, outcome: Refused, ordinal: int, flight: Flight) -> Refused:
-        """What a refusal means; doubt that repeats counts."""
-        if outcome.kind not in ("in_doubt", MISSING):
+        """What a refusal means; doubt that repeats counts, unless the operator is to decide."""
+        if outcome.kind not in ("in_doubt", MISSING) or (self._holds and _is_unknown(outcome)):
             return outcome
         return after_doubt(self._try(ordinal).doubts, outcome.error, doubts_max=flight.doubts_max)
 

@@ -31,17 +31,21 @@ MISSING = "missing"
 """What the outcome of a turn in doubt is called that the sink certainly does not have; for the engine, not the log."""
 
 
-def send(sink: Sink, items: Sequence[Item], doubtful: Collection[int]) -> list[Outcome]:
+_CANNOT_TELL = "the sink cannot tell whether it has the turn already"
+
+
+def send(sink: Sink, items: Sequence[Item], doubtful: Collection[int], *, holds: bool = False) -> list[Outcome]:
     """Send the turns among `items` in one request; the outcome of each item, in their order.
 
     `doubtful` are the seqs of turns that the sink may have already. Where sending again would duplicate and the sink
-    can tell, it is asked for them first. What it leaves in doubt now is asked for at once; doubt that repeats is the
-    sink's fault if its check says that it is not well: a server that hangs kills no turn.
+    can tell, it is asked for them first; what it will never be able to tell is sent again, or with `holds` stays in
+    doubt. What it leaves in doubt now is asked for at once; doubt that repeats is the sink's fault if its
+    check says that it is not well: a server that hangs kills no turn.
     """
     decided: dict[int, Outcome] = {i: item for i, item in enumerate(items) if isinstance(item, Refused)}
     turns = {i: item for i, item in enumerate(items) if isinstance(item, OutgoingTurn)}
     if doubtful and not sink.idempotent:
-        decided |= _ask_first(sink, turns, doubtful)
+        decided |= _ask_first(sink, turns, doubtful, holds=holds)
     rest = {i: turn for i, turn in turns.items() if i not in decided}
     if rest:
         decided |= zip(rest, _deliver(sink, list(rest.values())), strict=True)
@@ -100,14 +104,20 @@ def size(sink: Sink, item: Item) -> int:
         return item.line_bytes
 
 
-def _ask_first(sink: Sink, turns: Mapping[int, OutgoingTurn], doubtful: Collection[int]) -> dict[int, Outcome]:
-    """The turns that the sink says it has. If it cannot tell just now, nothing of the request may be sent."""
+def _ask_first(
+    sink: Sink, turns: Mapping[int, OutgoingTurn], doubtful: Collection[int], *, holds: bool
+) -> dict[int, Outcome]:
+    """The turns that the sink says it has, and what keeps the others from being sent, if anything does."""
     answers = _ask(sink, {i: turn for i, turn in turns.items() if turn.seq in doubtful})
     decided = _delivered(answers)
-    if any(isinstance(answer, Unknown) for answer in answers.values()):
-        refused = check(sink) or Refused("failed", "the sink cannot tell whether it has the turn already")
-        return {i: decided.get(i, refused) for i in turns}
-    return decided
+    unknown = [answer for answer in answers.values() if isinstance(answer, Unknown)]
+    if not unknown or (all(answer.final for answer in unknown) and not holds):
+        return decided
+    if not all(answer.final for answer in unknown):
+        refused = check(sink) or Refused("failed", _CANNOT_TELL)
+    else:  # once it is alone the operator decides, about no other turn; nothing behind it may be sent before it
+        refused = Refused("in_doubt" if len(turns) == 1 else "failed", _CANNOT_TELL)
+    return {i: decided.get(i, refused) for i in turns}
 
 
 def _is_in_doubt(outcome: Outcome) -> bool:
@@ -133,7 +143,7 @@ def _delivered(answers: Mapping[int, Delivered | Unknown | None]) -> dict[int, O
 
 
 def _ask(sink: Sink, turns: Mapping[int, OutgoingTurn]) -> dict[int, Delivered | Unknown | None]:
-    """What the sink says of some turns, if it can tell; once it cannot, it is not asked about the rest."""
+    """What the sink says of some turns, if it can tell; once it cannot just now, it is not asked about the rest."""
     answers: dict[int, Delivered | Unknown | None] = {}
     if isinstance(sink, FindingSink):
         for i, turn in turns.items():
@@ -141,7 +151,7 @@ def _ask(sink: Sink, turns: Mapping[int, OutgoingTurn]) -> dict[int, Delivered |
                 answers[i] = sink.find(turn)
             except Exception as error:  # noqa: BLE001 - see the module
                 answers[i] = Unknown(type(error).__name__)
-            if isinstance(answers[i], Unknown):
+            if isinstance(answer := answers[i], Unknown) and not answer.final:
                 break
     return answers
 
