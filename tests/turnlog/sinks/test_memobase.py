@@ -177,6 +177,26 @@ def test_what_is_found_counts_among_what_waits_for_a_flush(double: MemobaseDoubl
     assert found.buffered == outcome.buffered > 0
 
 
+def test_a_turn_that_waited_is_looked_for_behind_what_came_since(
+    lasting: MemobaseDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other conversations of the user went on: it is found however many blobs that were, or nobody can tell."""
+    monkeypatch.setattr("turnlog.sinks.memobase._LOOKED_AT_MAX", 2)
+    sink = sink_for(lasting.url)
+    early, one, never = (
+        msgspec.structs.replace(*out(turn("a", turn_id=str(seq)), attempt=seq + 1), seq=seq) for seq in (2, 4, 6)
+    )
+    for sent in (early, one):
+        deliver(sink, [sent])
+    for i in range(10):
+        deliver(sink, out(turn("b", turn_id=f"b{i}", conversation="d"), attempt=10 + i))
+    again = [msgspec.structs.replace(sent, attempt=100, tries=1) for sent in (one, never)]
+    assert [type(sink.find(sent)) for sent in again] == [Delivered, type(None)]
+    monkeypatch.setattr("turnlog.sinks.memobase._SEARCHED_MAX", 5)
+    assert [type(sink.find(sent)) for sent in again] == [Unknown, Unknown]
+    sink.close()
+
+
 def test_another_delivery_or_revision_of_the_turn_is_another(double: MemobaseDouble, sink: MemobaseSink) -> None:
     """What the operator wants sent again is not there because it was sent before."""
     deliver(sink, out(turn("a"), attempt=10))

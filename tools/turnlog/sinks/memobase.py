@@ -31,6 +31,9 @@ _TURNS_MAX = 500
 _LOOKED_AT_MAX = 200
 """So many blobs of a user are looked at, at most, before it is said that nobody can tell."""
 
+_SEARCHED_MAX = 4000
+"""So many for a turn that was tried before: other conversations of the user go on while it waits."""
+
 
 class MemobaseOptions(Struct, frozen=True):
     """What the configuration says of such a sink.
@@ -227,15 +230,17 @@ class MemobaseSink(Sink):
         Parts are inserted in order: where there is one, those before it were stored. A turn that was tried before is
         looked for behind the blobs that other conversations of the user have got since.
         """
-        seen_older = False
-        for blob in islice(self._api.newest_blobs(user), _LOOKED_AT_MAX):
-            fields = blob.fields
+        seen_older, looked_at = False, 0
+        looked_at_max = _SEARCHED_MAX if turn.tries else _LOOKED_AT_MAX
+        for blob in islice(self._api.newest_blobs(user), looked_at_max):
+            fields, looked_at = blob.fields, looked_at + 1
             if fields is not None and fields.holds(safe(turn.event.turn_id), turn.seq, turn.delivery):
                 return _Found(blob.id, fields.part), seen_older
             seen_older = seen_older or (fields is not None and fields.attempt < turn.attempt)
-            if seen_older and not turn.tries:
-                break
-        return None, seen_older
+            is_before_all_tries = fields is not None and fields.attempt < turn.seq
+            if is_before_all_tries or (seen_older and not turn.tries):
+                return None, True
+        return None, seen_older and looked_at < looked_at_max
 
     def _keeps_order(self, user: str) -> bool:
         """Whether older blobs go before newer ones: not if the server kept them because it could not process them."""
