@@ -246,8 +246,10 @@ def _reopen(state: Delivery, name: str, seqs: Iterable[int], states: tuple[int, 
             lane_id = state.turns.lane_id(ordinal)
             if sink.states[ordinal] == DELIVERED:
                 sink.again[ordinal] = sink.again.get(ordinal, 0) + 1
+            doubt = _doubt(sink, ordinal)
             sink.finish(ordinal, NOT_OWED, lane_id)
             sink.reopen(ordinal, lane_id)
+            sink.tries.update(doubt)
         else:
             state.anomalies["a turn was reopened that cannot be"] += 1
 
@@ -255,10 +257,20 @@ def _reopen(state: Delivery, name: str, seqs: Iterable[int], states: tuple[int, 
 def _reopen_open(sink: SinkState, ordinal: int, states: tuple[int, ...]) -> None:
     """A turn that still has its place keeps it: it forgets what failed, or that it was to be skipped."""
     if sink.states[ordinal] == RETRYING and RETRYING in states:
+        doubt = _doubt(sink, ordinal)
         sink.set_state(ordinal, PENDING)
         del sink.tries[ordinal]
+        sink.tries.update(doubt)
     elif sink.states[ordinal] == ATTEMPTING and sink.tries[ordinal].then in states:
         sink.tries[ordinal].then = NOT_OWED
+
+
+def _doubt(sink: SinkState, ordinal: int) -> dict[int, Try]:
+    """What is not forgotten of a turn that is to be sent again: that the sink may have it, unless somebody decided."""
+    tried = sink.tries.get(ordinal)
+    if tried is None or not tried.doubtful or tried.held:
+        return {}
+    return {ordinal: Try(requests=tried.requests, doubtful=True)}
 
 
 def _turn_skipped(state: Delivery, entry: Entry) -> None:
@@ -307,7 +319,7 @@ def _close_attempt(sink: SinkState, attempt: int, ordinal: int) -> None:
 
 DELIVERY: Fold[Delivery] = Fold(
     name="delivery",
-    version=3,
+    version=4,
     initial=Delivery,
     handlers={
         "TurnRecorded": _turn_recorded,

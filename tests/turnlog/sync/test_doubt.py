@@ -6,10 +6,13 @@ import msgspec
 import pytest
 
 from eventlog import (
+    RetryRequested,
     SinkPaused,
     SyncAttempted,
     SyncSucceeded,
+    TurnRef,
 )
+from projections import RetryPolicy
 from turnlog.sinks.base import Delivered, Limits, OutgoingTurn, Unknown
 from turnlog.sync.counts import SyncCounts
 from turnlog.testing import (
@@ -116,6 +119,29 @@ def test_who_cannot_be_asked_now_is_asked_before_anything_is_sent_again(make: Ma
     bench.sink.outage, bench.sink.rule = None, lambda _: None
     assert bench.run() == SyncCounts(delivered=3, reconciled=2)
     assert bench.sink.taken == seqs
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_a_retry_by_the_operator_does_not_forget_the_doubt(make: Make, is_dead: bool) -> None:
+    """The sink takes a turn and goes away before it answers; whatever the operator does, it has it once."""
+    bench = make(FindingFaultySink(), policy=RetryPolicy(1, 0, 0))
+    (seq,) = bench.record(1)
+
+    def goes_away(turns: object) -> Fault:
+        bench.sink.outage = unavailable()
+        return in_doubt(taken=1)
+
+    bench.sink.rule = goes_away
+    bench.run()
+    if is_dead:  # well again, and still unable to tell
+        bench.sink.check = lambda: None  # type: ignore[method-assign]
+        bench.run()
+        bench.run()
+    assert bench.states() == {seq: "dead" if is_dead else "retrying"}
+    bench.append(RetryRequested(sink=SINK, turns=(TurnRef(seq=seq, user="ann", conversation="c"),)))
+    bench.sink.outage, bench.sink.rule = None, lambda _: None
+    assert bench.run() == SyncCounts(delivered=1, reconciled=1)
+    assert bench.sink.taken == [seq]
 
 
 def test_a_death_with_the_sink_away_duplicates_nothing(make: Make) -> None:
