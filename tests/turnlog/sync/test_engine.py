@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from eventlog import (
+    DeliveryRevoked,
     Entry,
     Event,
     EventLog,
@@ -337,3 +338,18 @@ def test_an_engine_may_run_again_after_a_catch_up_was_broken_off(bench: Bench, m
     assert engine.run_once() == SyncCounts(delivered=4)
     assert bench.sink.taken == turns
     engine.close()
+
+
+def test_of_revisions_that_were_lost_together_each_is_sent_as_what_is_new_in_it(make: Make) -> None:
+    """The sink had both; both are owed anew, in one request, where the older one goes before the newer one."""
+    bench = make(FaultySink(revisions="append"))
+    seqs = []
+    for text in ("a", "a and more"):
+        seqs.append(bench.say(text, turn_id="t").seq)
+        bench.run()
+    bench.append(DeliveryRevoked(sink=SINK, turns=tuple(seqs)))
+    bench.run()
+    first, second = bench.sink.requests[-1].turns
+    assert (first.seq, second.seq) == tuple(seqs)
+    assert first.older is None
+    assert second.older == first.event

@@ -207,6 +207,22 @@ def test_a_clock_that_is_set_back_stops_nothing(make: Make) -> None:
     assert follow(bench, agenda, 400).delivered == 1
 
 
+def test_a_clock_that_is_set_back_hides_no_sink_that_is_back(make: Make) -> None:
+    """By a day, during an outage: the sink is asked at the next sweep, not in a day."""
+    bench, agenda = begin(make)
+    bench.sink.outage = unavailable()
+    bench.record()
+    with closing(bench.engine()) as engine:
+
+        def set_back() -> None:
+            agenda.advance(-DAY)
+            bench.sink.outage = None
+            agenda.at(agenda.seconds + 400, engine.stop)
+
+        agenda.at(50, set_back)
+        assert engine.follow(sweep_seconds=300).delivered == 1
+
+
 def _begin_in_thread(engine: Engine, **options: Any) -> threading.Thread:
     thread = threading.Thread(target=engine.follow, kwargs=options)
     thread.start()
@@ -281,6 +297,28 @@ def test_a_log_that_cannot_be_written_is_waited_for(make: Make, monkeypatch: pyt
     assert len(told) == 5
     assert all("No space left" in trouble for trouble in told)
     assert len(bench.sink.requests) == 1
+
+
+def test_stopping_again_and_again_is_no_turn_s_fault(make: Make) -> None:
+    """As with workers that die: twice it is doubt, whatever the sink was at."""
+    bench = make(FaultySink(limits=Limits(turns=1)))
+    bench.record()
+    go_on = threading.Event()
+    for _ in range(2):
+        sending = threading.Event()
+
+        def meanwhile(_: Sequence[OutgoingTurn], sending: threading.Event = sending) -> None:
+            sending.set()
+            assert go_on.wait(30)
+
+        bench.sink.meanwhile = meanwhile
+        with closing(bench.engine()) as engine:
+            thread = _begin_in_thread(engine, grace_seconds=0)
+            assert sending.wait(30)
+            engine.stop()
+            thread.join(30)
+    go_on.set()
+    assert bench.failures() == {"in_doubt": 2}
 
 
 def failing(bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: type[Event], times: int, *, written: bool) -> None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from eventlog import Event, SinkPaused, SyncAttempted, SyncFailed, SyncSucceeded, TurnRecorded
 from projections import Delivery, Place, ProbePolicy, RetryPolicy, SinkState, Try, due_at, is_open
-from projections.delivery_state import DELIVERED
+from projections.delivery_state import DELIVERED, OPEN
 from turnlog.clock import Clock
 from turnlog.errors import TurnlogError
 from turnlog.sinks.base import Delivered, Lost, Outcome, OutgoingTurn, Refused, Sink
@@ -164,14 +164,17 @@ class SinkDelivery:
         """Flush everybody, as if they had been quiet for long; whether there was anybody."""
         return self._flushing.begin_all(self.sink, self._clock.now(), self._submit)
 
-    def ask_again(self) -> None:
-        """A sink that refused the credentials is asked anew, with what they are now."""
-        if self.is_owed and self.state.pause is not None and self.state.pause.kind == "unauthorized":
+    def ask_again(self, now: datetime) -> None:
+        """A sink that refused the credentials is asked anew, with what they are now; as is one of a time to come."""
+        pause = self.state.pause if self.is_owed else None
+        if pause is not None and pause.kind == "unauthorized":
             if self._terms.reopen is not None and not self.under_way:
                 with suppress(TurnlogError):  # they cannot be read: then it is asked with those that were
                     sink, before = self._terms.reopen(), self.sink
                     self.sink, self._reopened = sink, True
                     before.close()
+            self._probing.ask_at_once()
+        elif pause is not None and self._probing.is_from_the_future(now):
             self._probing.ask_at_once()
 
     def plan(self, now: datetime, live_from: int) -> list[Request]:
@@ -259,8 +262,9 @@ class SinkDelivery:
     # What comes of it.
 
     def abandon(self) -> list[Event]:
-        """What is to be written of the requests that nobody waits for any longer."""
+        """What is to be written of the requests that nobody waits for any longer: as if their worker had died."""
         doubt = Refused("in_doubt", _STOPPED)
+        self._flying = {a: replace(flight, doubts_max=DEATHS_MAX) for a, flight in self._flying.items()}
         return [event for a in list(self._flying) for event in self._landed(a, [doubt] * len(self._flying[a].request))]
 
     def give_up_unsent(self, told: Collection[int]) -> list[Event]:
@@ -405,11 +409,11 @@ class SinkDelivery:
         return content, older, redacted
 
     def _older(self, ordinal: int) -> TurnRecorded | None:
-        """The newest older revision of a turn that the sink has, where it wants to know."""
+        """The newest older revision of a turn that the sink has, or gets before this one, where it wants to know."""
         if self.sink.revisions == "upsert":
             return None
         older = self._state.turns.older.get(ordinal)
-        while older is not None and self.state.states[older] != DELIVERED:
+        while older is not None and self.state.states[older] not in (DELIVERED, *OPEN):
             older = self._state.turns.older.get(older)
         content = self._contents.content(self._state.turns.seqs[older]) if older is not None else None
         return content.event if content else None

@@ -141,7 +141,7 @@ class Engine:
             if (now - swept).total_seconds() >= sweep_seconds or now < swept:
                 swept, self._due = now, None
                 for sink in self.sinks.values():
-                    sink.ask_again()
+                    sink.ask_again(now)
             try:
                 is_complete = is_complete or join()
                 self._give_up_unsent()

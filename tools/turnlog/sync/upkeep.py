@@ -46,6 +46,12 @@ class Probing:
         after = state.pause.since if self._asked_at is None else max(self._asked_at, state.pause.since)
         return next_probe_at(state, self._policy, after=after)
 
+    def is_from_the_future(self, now: datetime) -> bool:
+        """Whether the clock was set back since the sink was paused or asked, so that it would be asked too late."""
+        pause = self._state().pause
+        known = (pause.since if pause is not None else None, self._asked_at)
+        return any(at is not None and at > now for at in known)
+
     def begin(self, sink: Sink, now: datetime, submit: Submit) -> None:
         """Ask if it is time."""
         due = self.due_at()
