@@ -6,8 +6,8 @@ Time is an `Agenda`: it passes at once while nothing is under way, so a day take
 import errno
 import os
 import threading
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -257,10 +257,9 @@ def test_stop_waits_for_what_is_in_flight(make: Make) -> None:
     assert bench.totals() == {"delivered": 1, "pending": 2}
 
 
-def test_stop_writes_down_what_did_not_end_in_time(make: Make) -> None:
-    """It is in doubt, and the next engine settles it; what it answers later changes nothing."""
-    bench = make(FaultySink(limits=Limits(turns=1)))
-    (seq,) = bench.record()
+@contextmanager
+def stopped_while_sending(bench: Bench) -> Iterator[None]:
+    """An engine that was stopped, without grace, in the middle of a request, which ends afterwards."""
     sending, go_on = _hold_request(bench)
     with closing(bench.engine()) as engine:
         thread = _begin_in_thread(engine, grace_seconds=0)
@@ -268,11 +267,29 @@ def test_stop_writes_down_what_did_not_end_in_time(make: Make) -> None:
         engine.stop()
         thread.join(30)
         assert not thread.is_alive()
-        assert bench.states() == {seq: "retrying"}
-        assert [failure.kind for failure in bench.told(SyncFailed)] == ["in_doubt"]
+        yield
         go_on.set()
     bench.sink.meanwhile = lambda _: None
+
+
+def test_stop_writes_down_what_did_not_end_in_time(make: Make) -> None:
+    """It is in doubt, and the next engine settles it; what it answers later changes nothing."""
+    bench = make(FaultySink(limits=Limits(turns=1)))
+    (seq,) = bench.record()
+    with stopped_while_sending(bench):
+        assert bench.states() == {seq: "retrying"}
+        assert [failure.kind for failure in bench.told(SyncFailed)] == ["in_doubt"]
     assert bench.run().delivered == 1
+
+
+def test_stopping_again_and_again_is_no_turn_s_fault(make: Make) -> None:
+    """As with workers that die: twice it is doubt, whatever the sink was at."""
+    bench = make(FaultySink(limits=Limits(turns=1)))
+    bench.record()
+    for _ in range(2):
+        with stopped_while_sending(bench):
+            pass
+    assert bench.failures() == {"in_doubt": 2}
 
 
 def test_a_log_that_cannot_be_written_is_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,28 +314,6 @@ def test_a_log_that_cannot_be_written_is_waited_for(make: Make, monkeypatch: pyt
     assert len(told) == 5
     assert all("No space left" in trouble for trouble in told)
     assert len(bench.sink.requests) == 1
-
-
-def test_stopping_again_and_again_is_no_turn_s_fault(make: Make) -> None:
-    """As with workers that die: twice it is doubt, whatever the sink was at."""
-    bench = make(FaultySink(limits=Limits(turns=1)))
-    bench.record()
-    go_on = threading.Event()
-    for _ in range(2):
-        sending = threading.Event()
-
-        def meanwhile(_: Sequence[OutgoingTurn], sending: threading.Event = sending) -> None:
-            sending.set()
-            assert go_on.wait(30)
-
-        bench.sink.meanwhile = meanwhile
-        with closing(bench.engine()) as engine:
-            thread = _begin_in_thread(engine, grace_seconds=0)
-            assert sending.wait(30)
-            engine.stop()
-            thread.join(30)
-    go_on.set()
-    assert bench.failures() == {"in_doubt": 2}
 
 
 def failing(bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: type[Event], times: int, *, written: bool) -> None:
