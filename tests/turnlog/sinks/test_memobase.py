@@ -197,6 +197,20 @@ def test_a_turn_that_waited_is_looked_for_behind_what_came_since(
     sink.close()
 
 
+@pytest.mark.parametrize("row", ["model-failed", "too-big"])
+def test_a_blob_that_was_stored_though_its_insert_failed_is_found(
+    double: MemobaseDouble, sink: MemobaseSink, row: str
+) -> None:
+    """To send it again would duplicate it."""
+    deliver(sink, out(turn("hi", turn_id="0"), attempt=5))
+    double.meet(row)
+    (one,) = out(turn("a", turn_id="1"), attempt=10)
+    outcome = deliver(sink, [one])
+    assert isinstance(outcome, Refused)
+    assert outcome.kind == "in_doubt"
+    assert isinstance(sink.find(one), Delivered)
+
+
 def test_another_delivery_or_revision_of_the_turn_is_another(double: MemobaseDouble, sink: MemobaseSink) -> None:
     """What the operator wants sent again is not there because it was sent before."""
     deliver(sink, out(turn("a"), attempt=10))

@@ -119,7 +119,11 @@ class MemobaseApi:
 
     def insert(self, user: str, blob: bytes) -> str:
         """Store a blob; its id. Raises UserMissing, too: then nothing was stored."""
-        data = self._call("POST", f"/blobs/insert/{user}?wait_process=false", blob)
+        try:
+            data = self._call("POST", f"/blobs/insert/{user}?wait_process=false", blob)
+        except ModelFailed as error:  # then it is stored: the next flush tells that it has failed
+            refused = Refused("in_doubt", "Memobase took the blob and could not process it", 200)
+            raise ApiError(refused) from error
         if isinstance(data, dict) and isinstance(data.get("id"), str):
             return str(data["id"])
         raise ApiError(Refused("in_doubt", "Memobase took the blob and did not say under which id", 200))
