@@ -433,6 +433,20 @@ def test_no_error_holds_a_word_of_what_was_said(double: MemobaseDouble, sink: Me
 
 
 @pytest.mark.parametrize(
+    "said", ["UniqueViolation", "ForeignKeyViolation", "Sorry, we have encountered", "disallowed special token"]
+)
+def test_what_people_say_is_not_taken_for_what_the_server_says(
+    double: MemobaseDouble, sink: MemobaseSink, said: str
+) -> None:
+    """The echo of a message in `errmsg` decides nothing: the error is the one that the server has."""
+    deliver(sink, out(turn("hi", turn_id="0")))
+    double.meet("bad-text")
+    outcome = deliver(sink, out(turn(said)))
+    assert isinstance(outcome, Refused)
+    assert (outcome.kind, outcome.error) == ("rejected", "Memobase cannot store a character of the text")
+
+
+@pytest.mark.parametrize(
     ("options", "told"),
     [
         ({"url": "ftp://x"}, "must begin with http"),

@@ -26,6 +26,7 @@ QUOTA_SECONDS = 900.0
 """How long to wait for a project's tokens to be filled up, which the server says nothing of."""
 
 _PAGE = 100
+_USERS = "/users"
 _READ_MAX = 4096
 
 
@@ -132,7 +133,7 @@ class MemobaseApi:
         """See to it that the user is there, whoever creates them first."""
         body = msgspec.json.encode({"id": user, "data": {"name": name}})
         try:
-            self._call("POST", "/users", body)
+            self._call("POST", _USERS, body)
         except _UserExists:
             return
 
@@ -225,8 +226,13 @@ class MemobaseApi:
         if isinstance(answer, Refused):
             raise ApiError(answer)
         envelope = _envelope(answer, changes=method != "GET")
-        if envelope.errno:
-            _raise(envelope, answer.status, self._client.credential_note)
+        try:
+            if envelope.errno:
+                _raise(envelope, answer.status, self._client.credential_note)
+        except _UserExists as error:
+            if path == _USERS:
+                raise
+            raise ApiError(Refused("failed", "Memobase found something that is there already", 500)) from error
         return envelope.data
 
 
@@ -269,9 +275,14 @@ _MEANT_BY_ERRNO = {
 }
 
 
+def _own_words(errmsg: str) -> str:
+    """What the server says of itself: behind it, it echoes SQL with what people said, who may say anything."""
+    return errmsg.partition("[SQL")[0].partition("[parameters")[0].lower()
+
+
 def _raise(envelope: Envelope, status: int, credential_note: str) -> NoReturn:
     """Say what an errno means, without a word of `errmsg`."""
-    said = envelope.errmsg.lower()
+    said = _own_words(envelope.errmsg)
     errno = envelope.errno
     if errno == 404:
         raise UserMissing
