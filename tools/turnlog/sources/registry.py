@@ -14,6 +14,7 @@ SOURCE_TYPES = {
     "claude_code": "turnlog.sources.claude_code:ClaudeCode",
     "gemini_cli": "turnlog.sources.gemini_cli:GeminiCli",
     "gemini": "turnlog.sources.gemini_takeout:Gemini",
+    "codex": "turnlog.sources.codex:Codex",
     "save_data": "turnlog.sources.save_data:SaveData",
 }
 """The class of each, as `module:name`, in the order in which a file is shown to them to be recognised."""

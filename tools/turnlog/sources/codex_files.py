@@ -1,0 +1,191 @@
+"""Rollouts of Codex as files: plain or compressed, read line by line, the objects on each told apart from damage."""
+
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Protocol
+
+import msgspec
+
+from turnlog.errors import WrongUsage
+from turnlog.sources.files import file_stamp, open_regular, path_text, refusal
+from turnlog.sources.objects import Piece, objects_on
+from turnlog.text import clean
+
+LINE_BYTES_MAX = 64 * 1024 * 1024
+"""A longer line is damage; it is set apart in pieces of this size."""
+
+UNPACKED_BYTES_MAX = 1024 * 1024 * 1024
+RATIO_MAX = 500
+"""A compressed file that unpacks to more than so many bytes, and to more than so many times its size, is refused."""
+
+_RESTARTS_MAX = 20  # a line is damaged in a few places; looking on and on would let a hostile one take its time
+_RECORD_START = b'{"timestamp":'  # quotes within a JSON text are escaped, so that these bytes begin an object
+_ZSTD, _GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
+_DAMAGED = "the compressed data are damaged or end too soon"
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+class Rollout:
+    """An open rollout. `damage` is empty until compressed data end in something that cannot be unpacked."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.damage = ""
+        self.hasher: _Hash = sha256()
+        self._path = path
+        self._file = file
+        self._stamp = file_stamp(file)
+        self._lines: IO[bytes] = _unpacked(path, file)
+        self._is_packed = self._lines is not file
+        self._offset = 0
+
+    def skip(self, length: int, digest: str) -> bool:
+        """Go to behind the first `length` bytes if those have this digest."""
+        self.hasher = self._hash_prefix(length)
+        self._offset = length
+        return self.hasher.hexdigest() == digest
+
+    def first_line(self, length_max: int) -> bytes:
+        """The beginning of the first line; nothing else can be read then."""
+        return self._lines.readline(length_max)
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines that are left with their ends; the last one may have none, nor has one that is too long."""
+        readline = self._lines.readline
+        try:
+            while raw := readline(LINE_BYTES_MAX):
+                self._offset += len(raw)
+                if self._is_packed:
+                    self._check_ratio()
+                yield raw
+        except _unpacking_errors() as error:
+            if not self._is_packed:
+                raise
+            self.damage = f"{_DAMAGED} ({error})"
+
+    @property
+    def position_bytes(self) -> int:
+        """How much of the file, as it lies on the disk, has been read at most."""
+        return self._file.tell() if self._is_packed else self._offset
+
+    def is_rewritten(self, length: int, digest: str) -> bool:
+        """Whether the file was written to since it was opened and no longer begins as it did."""
+        if file_stamp(self._file) == self._stamp:
+            return False
+        self._file.seek(0)
+        self._lines = _unpacked(self._path, self._file)
+        return self._hash_prefix(length).hexdigest() != digest
+
+    def _check_ratio(self) -> None:
+        if self._offset > UNPACKED_BYTES_MAX and self._offset > RATIO_MAX * os.fstat(self._file.fileno()).st_size:
+            raise WrongUsage(
+                f"{path_text(self._path)} unpacks to more than {RATIO_MAX} times its size, so it is no rollout; "
+                "unpack it yourself if it is one, and import what comes out"
+            )
+
+    def _hash_prefix(self, length: int) -> _Hash:
+        hasher = sha256()
+        try:
+            while length and (data := self._lines.read(min(length, 2**20))):
+                hasher.update(data)
+                length -= len(data)
+        except _unpacking_errors():
+            return sha256()
+        return hasher
+
+
+@contextmanager
+def open_rollout(path: Path) -> Iterator[Rollout]:
+    """The rollout, read only. Raises WrongUsage with a sentence if it cannot be opened or read."""
+    with open_regular(path) as file:
+        try:
+            yield Rollout(path, file)
+        except OSError as error:
+            raise refusal(path, error) from error
+
+
+def whole_record(line: bytes) -> dict[str, Any] | None:
+    """The one object on a line; None if there is none, or more, or anything that `records_on` must look at."""
+    try:
+        record = msgspec.json.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return record if type(record) is dict else None
+
+
+def records_on(line: bytes) -> Iterator[tuple[Piece, int]]:
+    """The objects on a line, and the stretches of damage between them.
+
+    Damage ends where an envelope (`{"timestamp":`) begins, so that of two lines spliced together the whole one is read.
+    With each goes how many halves of characters were replaced in it.
+    """
+    for piece in _pieces_on(line):
+        record, replaced = clean(piece.record)
+        yield piece._replace(record=record), replaced
+
+
+def _pieces_on(line: bytes) -> Iterator[Piece]:
+    at, following = 0, -1
+    if b"{" not in line:
+        yield Piece(0, len(line.rstrip(b"\r\n")), {}, "it is not a JSON object")
+        return
+    for _ in range(_RESTARTS_MAX):
+        for piece in objects_on(line[at:]):
+            start, end = at + piece.start, at + piece.end
+            if piece.damage:
+                following = line.find(_RECORD_START, start + 1)
+                yield Piece(start, following if following > 0 else end, {}, piece.damage)
+                break
+            yield Piece(start, end, piece.record)
+        else:
+            return
+        if following < 0:
+            return
+        at = following
+    yield Piece(at, len(line.rstrip(b"\r\n")), {}, "it is damaged in too many places")
+
+
+def check_readable(path: Path) -> int:
+    """The file's size in bytes. Raises WrongUsage if it, or what unpacks it, is not there."""
+    with open_regular(path) as file:
+        _unpacked(path, file)
+        return os.fstat(file.fileno()).st_size
+
+
+def _unpacked(path: Path, file: BinaryIO) -> IO[bytes]:
+    magic = file.read(4)
+    file.seek(0)
+    if magic.startswith(_GZIP):
+        return io.BufferedReader(gzip.GzipFile(fileobj=file))
+    if magic != _ZSTD:
+        return file
+    try:
+        import zstandard
+    except ImportError as error:
+        raise WrongUsage(
+            f"{path_text(path)} is compressed with zstd, which needs the package zstandard; "
+            "pip install 'turnlog[sources]'"
+        ) from error
+    reader = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(
+        file, read_across_frames=True, closefd=False
+    )
+    return io.BufferedReader(reader)
+
+
+def _unpacking_errors() -> tuple[type[Exception], ...]:
+    known = (OSError, EOFError, zlib.error)
+    try:
+        import zstandard
+    except ImportError:
+        return known
+    return (*known, zstandard.ZstdError)
