@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from turnlog.errors import WrongUsage
@@ -153,6 +153,8 @@ def overlapping(count: int) -> bytes:
 
 
 @given(st.binary(max_size=30), st.integers(0, 400), st.booleans())
+@example(b"\x01", 29, False)
+@example(b"\x01", 29, True)
 def test_no_damage_is_a_crash(tmp_path_factory: pytest.TempPathFactory, data: bytes, at: int, replace: bool) -> None:
     """Whatever bytes are put into a zip, or in place of others, it is refused, or its files are read or told about."""
     content = zipped({"a": "x" * 50, "b.zip": zipped({"c": "y"})})

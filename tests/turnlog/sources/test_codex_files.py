@@ -321,6 +321,7 @@ def test_rollouts_are_recognised_by_their_structure(tmp_path: Path) -> None:
         "noise": b"\xff\xfe\n",
         "save_data": content_of([{"messages": [{"role": "user", "content": "hi"}], "timestamp": "x"}]),
         "claude_code": content_of([{"type": "user", "message": {"role": "user"}, "uuid": "u", "timestamp": "x"}]),
+        "droid": content_of([{"type": "message", "role": "user", "text": "hi", "timestamp": "x"}]),
         "gemini": content_of([{"sessionId": "s", "messageId": 0, "type": "user", "message": "hi", "timestamp": "x"}]),
     }
     for name, content in (known | others).items():

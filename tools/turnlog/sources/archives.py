@@ -198,4 +198,4 @@ class _Entry:
 
 
 def _reason(error: Exception) -> str:
-    return f"{error or type(error).__name__}".rstrip(".")
+    return str(error).rstrip(".") or type(error).__name__

@@ -74,7 +74,7 @@ _ENDINGS = (".jsonl", *(f".jsonl{ending}" for ending in _PACKED))
 _THREAD = re.compile(r"rollout-.*-([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\.jsonl")
 _ENVELOPES = frozenset(("session_meta", "turn_context", "response_item", "event_msg", "compacted", "world_state"))
 _CALL_FIELDS = dict.fromkeys(("function_call", "function_call_output"), "call_id")
-_ITEM_FIELDS = {"message": "role", "reasoning": "summary", **_CALL_FIELDS}
+_ITEM_FIELDS = {"message": "content", "reasoning": "summary", **_CALL_FIELDS}
 
 
 class Codex:
