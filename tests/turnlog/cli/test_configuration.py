@@ -87,8 +87,8 @@ def test_a_sinks_own_options_are_checked(cli: Cli) -> None:
     for words, sentence in zip(
         (
             "sink 'a': url must begin with http:// or https://",
-            f"the secret in the file {cli.directory}/none cannot be read: No such file or directory",
-            "the secret in the environment variable TEAM_TOKEN is missing or empty; set it and try again",
+            f"sink 'b': the secret in the file {cli.directory}/none cannot be read: No such file or directory",
+            "sink 'c': the secret in the environment variable TEAM_TOKEN is missing or empty; set it and try again",
             "sink 'd': Expected `object | null`, got `str` at `token`",
             "sink 'e': a secret is { env = NAME } or { file = PATH }, one of them",
             "sink 'f': missing key `url`",

@@ -94,7 +94,7 @@ def test_a_secret_that_cannot_be_used_is_a_broken_configuration(
     cli.record("hi")
     result = cli("sync", "--once", "--json")
     assert (result.code, result.object["pending"], server.bodies) == (78, 1, [])
-    assert result.sentence.startswith("the secret in the file ")
+    assert "sink 'team': the secret in the file " in result.sentence
     assert cli.refused(78, "config", "check") == result.sentence
     assert cli.states() == {"pending": 1}
     token.write_text("good")
@@ -109,7 +109,7 @@ def test_one_broken_sink_keeps_no_other_from_its_turns(cli: Cli) -> None:
     result = cli("sync", "--once", "--json")
     assert (result.code, result.object["delivered"], result.object["pending"]) == (78, 1, 3)
     secret, kind, paused = result.sentences
-    assert secret.startswith("the secret in the file ")
+    assert "sink 'a': the secret in the file " in secret
     assert kind.endswith("sink 'b': unknown type 'bach'; did you mean 'batch'?")
     assert paused.startswith("the sink 'c' is paused (unavailable): ")
     assert cli.states("d") == {"delivered": 1}

@@ -30,7 +30,16 @@ GROUP = "turnlog.sinks"
 
 def open_sink(config: Config, sink: SinkConfig) -> Sink:
     """The sink that a part of the configuration describes. Raises ConfigError."""
-    where = f"{config.path}, sink {sink.name!r}"
+    where = f"{config.path or 'the environment'}, sink {sink.name!r}"
+    try:
+        return _open(config, sink, where)
+    except ConfigError as error:
+        if str(error).startswith(where):
+            raise
+        raise ConfigError(f"{where}: {error}") from error  # a secret does not know whose it is
+
+
+def _open(config: Config, sink: SinkConfig, where: str) -> Sink:
     if sink.type in SINK_TYPES:
         module, _, name = SINK_TYPES[sink.type].partition(":")
         kind: type[Sink] = getattr(import_module(module), name)
