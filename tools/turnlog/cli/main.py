@@ -1,16 +1,14 @@
-"""`turnlog`: finds the command, and turns errors into a sentence and an exit code.
-
-Commands load when they are asked for, so that `--help` and short commands stay quick.
-"""
+"""`turnlog`: finds the command, and turns errors into a sentence and an exit code."""
 
 import os
 import sys
-from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import click
+
+from turnlog.cli.lazy import LazyGroup
 
 COMMANDS = {
     "demo": "Show the main job on an embedded receiver.",
@@ -37,38 +35,12 @@ COMMANDS = {
 """Every command with the first line of its help, which a test compares with the command's own."""
 
 
-class LazyGroup(click.Group):
-    """Knows its commands by name and loads only the one that is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The names in the order of the documentation."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        """The command, loaded."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"turnlog.cli.commands.{cmd_name}_")
-        command: click.Command = module.command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the arguments begin with; one that is not there is told with the nearest."""
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            from turnlog.convert import nearest  # not for --help
-
-            ctx.fail(f"no such command {args[0]!r}{nearest(args[0], list(COMMANDS))}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
-        """The list of commands, without loading any."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=LazyGroup,
+    known=COMMANDS,
+    package="turnlog.cli.commands",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option("--dir", "directory", metavar="DIR", help="The log's folder. [default: $TURNLOG_DIR, or the platform's]")
 @click.option("--config", "config_path", metavar="FILE", help="The configuration. [default: DIR/turnlog.toml]")
 @click.version_option(package_name="turnlog", message="%(prog)s %(version)s")
