@@ -2,24 +2,35 @@
 
 An event's tag is its class name and never changes; a new field has a default; an event type or field that this
 version does not know is kept in the log and passed over (`UnknownEvent`). Times are UTC.
+
+The fields' types are the rules that an event keeps; `checks` holds what is made to them.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import datetime
 from operator import attrgetter
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import Struct
-from msgspec.structs import astuple, force_setattr
+from msgspec import Meta, Struct
 
-from eventlog.errors import InvalidEvent
+from eventlog.checks import CheckedWhenMade
 
-_FLOAT_BITS = 1000  # an integer of more bits is no float
+Name = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+
+UtcTime = Annotated[datetime, Meta(tz=True, description="a time in UTC")]
+
+Some = Meta(min_length=1, description="at least one")
+
+Seqs = Annotated[tuple[int, ...], Some]
+"""Turns, by their seqs."""
 
 ROLES = ("user", "assistant", "system", "tool")
 """Who can say a message."""
+
+if TYPE_CHECKING:
+    Role = str  # callers have their roles from the sources' files
+else:
+    Role = Literal[ROLES]
 
 FAILURE_KINDS = ("unavailable", "throttled", "unauthorized", "failed", "rejected", "in_doubt")
 """What a `SyncFailed` can say of its cause; the delivery fold gives each its meaning."""
@@ -42,54 +53,33 @@ class Part(Struct, frozen=True, omit_defaults=True):
     size_bytes: int | None = None
 
 
-class Message(Struct, frozen=True, omit_defaults=True):
+class Message(Struct, frozen=True, omit_defaults=True, metaclass=CheckedWhenMade):
     """One message of a turn: who said what, and the structured parts beside the text."""
 
-    role: str
+    role: Role
     content: str = ""
     id: str | None = None
-    at: datetime | None = None
+    at: UtcTime | None = None
     name: str | None = None
     parts: tuple[Part, ...] = ()
 
-    def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            raise InvalidEvent(f"a message has the role {self.role!r}; it must be one of {', '.join(ROLES)}")
-        if not isinstance(self.content, str):
-            raise InvalidEvent(f"a message's content must be text, not {type(self.content).__name__}")
-        _check_types(self)
-        _check_utc("at", self.at)
-        _freeze(self, "parts")
 
-
-class Event(Struct, frozen=True, tag=True, tag_field="type", kw_only=True):
+class Event(Struct, frozen=True, tag=True, tag_field="type", kw_only=True, metaclass=CheckedWhenMade):
     """What every event has in common: a tag, `"type"`, that is the name of its class."""
-
-    def __post_init__(self) -> None:
-        _check_types(self)
 
 
 class TurnHeader(Event, frozen=True, tag="TurnRecorded", kw_only=True):
     """A `TurnRecorded` without its content: what most folds need, decoded at a fraction of the cost."""
 
-    turn_id: str
-    revision: int = 1
+    turn_id: Name
+    revision: Annotated[int, Meta(ge=1, description="at least 1")] = 1
     supersedes: int | None = None
-    source: str = "live"
-    user: str = "default"
-    conversation: str = "default"
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    source: Name = "live"
+    user: Name = "default"
+    conversation: Name = "default"
+    started_at: UtcTime | None = None
+    ended_at: UtcTime | None = None
     delivered_to: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_names(self, "turn_id", "source", "user", "conversation")
-        _check_utc("started_at", self.started_at)
-        _check_utc("ended_at", self.ended_at)
-        if self.revision < 1:
-            raise InvalidEvent(f"turn {self.turn_id!r} has revision {self.revision}; revisions count from 1")
-        _freeze(self, "delivered_to")
 
 
 class TurnRecorded(TurnHeader, frozen=True, tag="TurnRecorded", kw_only=True):
@@ -98,25 +88,15 @@ class TurnRecorded(TurnHeader, frozen=True, tag="TurnRecorded", kw_only=True):
     model: str | None = None
     usage: dict[str, Any] | None = None
     meta: dict[str, Any] = {}
-    messages: tuple[Message, ...]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _freeze(self, "messages")
-        if not self.messages:
-            raise InvalidEvent(f"turn {self.turn_id!r} has no messages; a turn has at least one")
+    messages: Annotated[tuple[Message, ...], Some]
 
 
 class SyncAttempted(Event, frozen=True, kw_only=True):
     """These turns are being sent now, in one request; the event's own seq is the attempt's id."""
 
-    sink: str
-    turns: tuple[int, ...]
+    sink: Name
+    turns: Seqs
     worker: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_delivery(self)
 
 
 class SyncSucceeded(Event, frozen=True, kw_only=True):
@@ -127,16 +107,12 @@ class SyncSucceeded(Event, frozen=True, kw_only=True):
     """
 
     attempt: int
-    sink: str
-    turns: tuple[int, ...]
+    sink: Name
+    turns: Seqs
     receipt: Any = None
     reconciled: bool = False
     buffered: int = 0
     redacted: dict[str, int] = {}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_delivery(self)
 
 
 class SyncFailed(Event, frozen=True, kw_only=True):
@@ -149,9 +125,9 @@ class SyncFailed(Event, frozen=True, kw_only=True):
     """
 
     attempt: int
-    sink: str
-    turns: tuple[int, ...]
-    kind: str
+    sink: Name
+    turns: Seqs
+    kind: Name
     error: str = ""
     status: int | None = None
     retry_after: float | None = None
@@ -159,84 +135,52 @@ class SyncFailed(Event, frozen=True, kw_only=True):
     turns_max: int = 0
     hold: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_delivery(self)
-        _check_names(self, "kind")
-        if isinstance(self.retry_after, int) and self.retry_after.bit_length() > _FLOAT_BITS:
-            raise InvalidEvent("SyncFailed.retry_after is more seconds than can be read again")
-
 
 class DeliveryRevoked(Event, frozen=True, kw_only=True):
     """The sink lost what it had taken: the turns are owed again."""
 
-    sink: str
-    turns: tuple[int, ...]
+    sink: Name
+    turns: Seqs
     reason: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_delivery(self)
 
 
 class SinkEnrolled(Event, frozen=True, kw_only=True):
     """From `since_seq` on, turns are owed to this sink."""
 
-    sink: str
+    sink: Name
     kind: str = ""
     since_seq: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_names(self, "sink")
 
 
 class SinkRetired(Event, frozen=True, kw_only=True):
     """Nothing is owed to this sink any longer."""
 
-    sink: str
+    sink: Name
     reason: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_names(self, "sink")
 
 
 class SinkPaused(Event, frozen=True, kw_only=True):
     """The sink itself is the problem; no turn is blamed. With `until` the pause ends by itself."""
 
-    sink: str
-    kind: str
+    sink: Name
+    kind: Name
     reason: str = ""
-    until: datetime | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_names(self, "sink", "kind")
-        _check_utc("until", self.until)
+    until: UtcTime | None = None
 
 
 class SinkResumed(Event, frozen=True, kw_only=True):
     """The sink takes turns again."""
 
-    sink: str
+    sink: Name
     reason: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_names(self, "sink")
 
 
 class SinkFlushed(Event, frozen=True, kw_only=True):
     """A sink's buffer was flushed for a user, up to the turn with this seq."""
 
-    sink: str
-    user: str
+    sink: Name
+    user: Name
     up_to: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_names(self, "sink", "user")
 
 
 class TurnRef(Struct, frozen=True, kw_only=True):
@@ -250,67 +194,47 @@ class TurnRef(Struct, frozen=True, kw_only=True):
 class RetryRequested(Event, frozen=True, kw_only=True):
     """The operator wants these turns sent (again), whatever became of them."""
 
-    sink: str
-    turns: tuple[TurnRef, ...]
+    sink: Name
+    turns: Annotated[tuple[TurnRef, ...], Some]
     reason: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_delivery(self)
 
 
 class TurnSkipped(Event, frozen=True, kw_only=True):
     """The operator does not want these turns sent to this sink."""
 
-    sink: str
-    turns: tuple[TurnRef, ...]
+    sink: Name
+    turns: Annotated[tuple[TurnRef, ...], Some]
     reason: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_delivery(self)
 
 
 class SourceAdvanced(Event, frozen=True, kw_only=True):
     """This stream of a source was read up to here."""
 
-    source: str
-    stream: str
+    source: Name
+    stream: Name
     cursor: Any = None
     fingerprint: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_names(self, "source", "stream")
 
 
 class LineQuarantined(Event, frozen=True, kw_only=True):
     """Something in a source could not be read; it is kept here (`raw`) or in the blob folder (`blob`)."""
 
-    source: str
-    stream: str
-    position: str
-    reason: str
+    source: Name
+    stream: Name
+    position: Name
+    reason: Name
     raw: str | None = None
     blob: str | None = None
     digest: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_names(self, "source", "stream", "position", "reason")
 
 
 class ConversationNoted(Event, frozen=True, kw_only=True):
     """Something about a conversation: its title, a membership, a branch. Never a delivery."""
 
-    source: str
-    conversation: str
+    source: Name
+    conversation: Name
     title: str | None = None
     notes: dict[str, Any] = {}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_names(self, "source", "conversation")
 
 
 class SegmentOpened(Event, frozen=True, kw_only=True):
@@ -388,8 +312,6 @@ def has_free_form(event: Event) -> bool:
 
 _parts = attrgetter("parts")
 
-_TYPE_NAMES = {datetime: "a time in UTC", str: "text"}
-
 _FREE_FORM: dict[type[Event], Callable[[Any], Any]] = dict.fromkeys(EVENT_TYPES.values(), lambda _event: False) | {
     TurnRecorded: lambda event: event.usage or event.meta or any(map(_parts, event.messages)),
     SyncSucceeded: lambda event: event.receipt is not None or event.redacted,
@@ -398,68 +320,3 @@ _FREE_FORM: dict[type[Event], Callable[[Any], Any]] = dict.fromkeys(EVENT_TYPES.
     SourceAdvanced: lambda event: event.cursor is not None,
     ConversationNoted: lambda event: event.notes,
 }
-
-
-def _check_types(struct: Struct) -> None:
-    """Raise InvalidEvent where a value could be written but not be read again as this struct."""
-    kind, values = type(struct), astuple(struct)
-    fields, of_tuples, known = _types(kind)
-    types = tuple(map(type, values))
-    if types not in known:
-        for (name, allowed), value in zip(fields, values, strict=True):
-            if allowed and (not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed)):
-                expected = " or ".join(_TYPE_NAMES.get(each, each.__name__) for each in allowed if each is not NoneType)
-                raise InvalidEvent(f"{kind.__name__}.{name} must be {expected}, not {value!r}")
-        known.add(types)
-    for index, allowed_item in of_tuples:
-        if values[index] and not set(map(type, values[index])) <= {allowed_item}:
-            name, item = fields[index][0], allowed_item.__name__
-            raise InvalidEvent(f"{kind.__name__}.{name} must hold {item} and nothing else, not {values[index]!r}")
-
-
-@cache
-def _types(kind: type[Struct]) -> tuple[list[tuple[str, tuple[type, ...]]], list[tuple[int, type]], set[Any]]:
-    """A struct's fields with the types that their values may have (none: any), which of them are tuples of one type,
-    and a set to remember in which combinations of types were found to be right.
-    """
-    hints = get_type_hints(kind)
-    names = kind.__struct_fields__
-    tuples = [(index, hints[name]) for index, name in enumerate(names) if get_origin(hints[name]) is tuple]
-    items = [(index, _allowed(get_args(hint)[0])[0]) for index, hint in tuples]
-    return [(name, _allowed(hints[name])) for name in names], items, set()
-
-
-def _allowed(hint: Any) -> tuple[type, ...]:
-    if hint is Any:
-        return ()
-    if isinstance(hint, UnionType):
-        return tuple(each for arg in get_args(hint) for each in _allowed(arg))
-    origin = get_origin(hint) or hint
-    return {tuple: (tuple, list), float: (float, int)}.get(origin, (origin,))
-
-
-def _check_names(event: Struct, *fields: str) -> None:
-    for field in fields:
-        value = getattr(event, field)
-        if not isinstance(value, str) or not value:
-            raise InvalidEvent(f"{type(event).__name__}.{field} must be a text that is not empty, not {value!r}")
-
-
-def _check_utc(field: str, value: datetime | None) -> None:
-    if value is None or (type(value) is datetime and value.tzinfo is UTC):
-        return
-    if not isinstance(value, datetime) or value.utcoffset() != timedelta(0):
-        raise InvalidEvent(f"{field} must be a time in UTC, not {value!r}")
-
-
-def _check_delivery(event: Any) -> None:
-    _check_names(event, "sink")
-    _freeze(event, "turns")
-    if not event.turns:
-        raise InvalidEvent(f"{type(event).__name__} for sink {event.sink!r} names no turns")
-
-
-def _freeze(event: Struct, field: str) -> None:
-    value = getattr(event, field)
-    if isinstance(value, list):
-        force_setattr(event, field, tuple(value))

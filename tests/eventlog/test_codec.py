@@ -144,7 +144,7 @@ def test_a_known_type_that_breaks_its_rules_is_kept() -> None:
     event = decode(checked(body)).event
     assert isinstance(event, UnknownEvent)
     assert event.fields == {"turn_id": "t", "messages": []}
-    assert "has no messages" in event.error
+    assert "$.messages" in event.error
 
 
 @pytest.mark.parametrize("rest", [b"", b',"a":}', b',"a":' + b"[" * 5000 + b"]" * 5000 + b"}"])

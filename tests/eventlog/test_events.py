@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +48,11 @@ FIELDS = [(kind, field) for kind, fields in NAMED.items() for field in fields]
 WITH_TURNS = [kind for kind, cls in EVENT_TYPES.items() if "turns" in cls.__struct_fields__]
 
 
+def made_again(event: Any, **changes: Any) -> Any:
+    """Another event with these fields instead, made by a call, so that it is checked."""
+    return type(event)(**{name: getattr(event, name) for name in event.__struct_fields__} | changes)
+
+
 def test_all_is_sorted_and_real() -> None:
     """`eventlog.__all__` is sorted like ruff sorts it (constants, classes) and names only what is there."""
     constants = [name for name in eventlog.__all__ if name.isupper()]
@@ -72,7 +76,7 @@ def test_a_name_is_never_empty(kind: str, field: str, data: st.DataObject) -> No
     event = data.draw(BY_TYPE[kind])
     wrong = data.draw(st.sampled_from(["", None, 7, b"x"]))
     with pytest.raises(InvalidEvent, match=field):
-        msgspec.structs.replace(event, **{field: wrong})
+        made_again(event, **{field: wrong})
 
 
 @pytest.mark.parametrize("kind", WITH_TURNS)
@@ -81,8 +85,8 @@ def test_a_name_is_never_empty(kind: str, field: str, data: st.DataObject) -> No
 def test_what_is_said_of_turns_names_at_least_one(kind: str, data: st.DataObject) -> None:
     """An attempt, an outcome or a decision about no turn at all cannot be made."""
     event = data.draw(BY_TYPE[kind])
-    with pytest.raises(InvalidEvent, match="names no turns"):
-        msgspec.structs.replace(event, turns=data.draw(st.sampled_from([(), []])))
+    with pytest.raises(InvalidEvent, match="turns must be at least one"):
+        made_again(event, turns=data.draw(st.sampled_from([(), []])))
 
 
 ODD_VALUES = [0, -1, 1.5, True, None, "", "x", b"x", [], (), [1], ["x"], (True,), (HELLO[0],), {}, {"a": 1}, object()]
@@ -96,7 +100,7 @@ def test_what_can_be_made_can_be_read_again(kind: str, data: st.DataObject) -> N
     event = data.draw(BY_TYPE[kind])
     field = data.draw(st.sampled_from(event.__struct_fields__))
     try:
-        changed = msgspec.structs.replace(event, **{field: data.draw(st.sampled_from(ODD_VALUES))})
+        changed = made_again(event, **{field: data.draw(st.sampled_from(ODD_VALUES))})
     except InvalidEvent:
         return
     if not has_free_form(changed):
@@ -107,14 +111,14 @@ def test_what_can_be_made_can_be_read_again(kind: str, data: st.DataObject) -> N
 @pytest.mark.parametrize("messages", [(), []])
 def test_a_turn_has_a_message(messages: Any) -> None:
     """A turn without messages cannot be made."""
-    with pytest.raises(InvalidEvent, match="'t1' has no messages"):
+    with pytest.raises(InvalidEvent, match="messages must be at least one"):
         TurnRecorded(turn_id="t1", messages=messages)
 
 
 @given(revision=st.integers(max_value=0))
 def test_revisions_count_from_one(revision: int) -> None:
     """A turn's first revision is 1; there is none before."""
-    with pytest.raises(InvalidEvent, match="revisions count from 1"):
+    with pytest.raises(InvalidEvent, match="revision must be at least 1"):
         TurnRecorded(turn_id="t1", revision=revision, messages=HELLO)
 
 

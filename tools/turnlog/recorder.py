@@ -11,7 +11,7 @@ from typing import Any, Self
 import msgspec
 from msgspec import Struct
 
-from eventlog import Durability, Event, EventLog, InvalidEvent, Message, TurnRecorded
+from eventlog import ROLES, Durability, Event, EventLog, InvalidEvent, Message, TurnRecorded
 from projections import Index, content_digest
 from turnlog.clock import as_utc
 from turnlog.config import default_user
@@ -281,10 +281,14 @@ def _utc(value: datetime, where: str) -> datetime:
 
 
 def _message(message: Any, where: str, position: int) -> Message:
-    if isinstance(message, Mapping) and isinstance(message.get("at"), datetime | str):
-        at = convert({"at": message["at"]}, _At, where=f"{where}, message {position + 1}", error=BadTurn).at
-        message = {**message, "at": _utc(at, where)}
-    return convert(message, Message, where=f"{where}, message {position + 1}", error=BadTurn)
+    here = f"{where}, message {position + 1}"
+    if isinstance(message, Mapping):
+        if isinstance(message.get("role"), str) and message["role"] not in ROLES:
+            raise BadTurn(f"{here}: a message has the role {message['role']!r}; it must be one of {', '.join(ROLES)}")
+        if isinstance(message.get("at"), datetime | str):
+            at = convert({"at": message["at"]}, _At, where=here, error=BadTurn).at
+            message = {**message, "at": _utc(at, where)}
+    return convert(message, Message, where=here, error=BadTurn)
 
 
 class _At(Struct, frozen=True):
