@@ -81,7 +81,8 @@ class EventLog:
            reboot (/proc/sys/kernel/random/boot_id, kept in the lock's file) looks through the whole segment for gaps.
         4. If the segment is full: ftruncate(2) cuts off its blanks; fdatasync(2) makes it durable; open(2) makes the
            next file and fsync(2) of the folder its name; pwrite(2) writes its first line, the SegmentOpened that
-           seals the full one. The checksum was computed before, without the lock.
+           seals the full one, and fdatasync(2) makes that durable before there is another. The checksum was computed
+           before, without the lock.
         5. pwrite(2) of the line at the end, in one call; from here on readers see it, and it survives the end of the
            process. Then, from a handle's second append on and where no blanks are left, pwrite(2) of up to 512 KiB of
            newlines behind it: syncs need not write the file's length then. The lock is let go.

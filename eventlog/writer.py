@@ -166,13 +166,13 @@ class Writer:
 
     def _start_segment(self, first_seq: int, header: SegmentOpened) -> OpenSegment:
         current = self._opened(Segment(first_seq, segment_path(self.folder, first_seq)))
+        self._open = current  # also if it cannot be synced, which this handle must remember
         self._write_header(current, header)
         self._lock.set_label(self._files.boot_id())  # nothing in it is older than this boot
-        self._open = current
         return current
 
     def _write_header(self, current: OpenSegment, header: SegmentOpened) -> None:
-        """Write the first line, when the names of the file and, of a new log, of its folders are durable.
+        """Write the first line and sync it, when the names of the file and, of a new log, of its folders are durable.
 
         That is done here, for whoever made them may have died before he could.
         """
@@ -183,6 +183,7 @@ class Writer:
             self._files.sync_folder(self.directory)
         self._files.sync_folder(self.folder)
         self._write(current, [header])
+        current.sync()  # a power cut may spare a line and take the one before, but a segment without a header is none
 
     def _sync_folder_above(self, folder: Path) -> None:
         try:

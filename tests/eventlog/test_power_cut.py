@@ -87,6 +87,21 @@ def test_the_power_may_go_at_any_call(tmp_path: Path, survive: float, share: flo
         assert_clean(session.directory)
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_the_power_may_go_again_while_that_is_mended(tmp_path: Path, seed: int) -> None:
+    """Two power cuts, each of which spares some blocks and takes others, leave a log of which nothing is damaged."""
+    session, random = Session(tmp_path / "log"), Random(seed)
+    session.disk = Disk(Random(seed), block_bytes=BLOCK_BYTES)
+    survive, share = random.choice([0.3, 0.5, 0.7, 0.9]), random.choice([0.0, 0.5, 0.7, 1.0])
+    for appends, calls in ((6, 31), (1, 12)):
+        session.process(appends, dies_at=random.randrange(calls), share=share)
+        session.disk.cut_power(survive)
+        session.check()
+    assert session.process(2)
+    session.check()
+    assert_clean(session.directory)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_power_may_go_after_a_crash_was_mended(tmp_path: Path, share: float) -> None:
     """What a process appended to the remains of a dead one is as durable as anything else."""
