@@ -20,6 +20,7 @@ from projections.delivery_state import (
     OPERATOR,
     PENDING,
     RETRYING,
+    SINK_KINDS,
     SKIPPED,
     SUPERSEDED,
     UNDELIVERED,
@@ -62,14 +63,22 @@ def _owe(state: Delivery, sink: SinkState, ordinal: int) -> None:
 
 
 def _supersede_older(state: Delivery, sink: SinkState, ordinal: int) -> None:
+    """A revision takes the older one's place, but the sink is first asked for one that it may have already."""
     turns = state.turns
     older = turns.older.get(ordinal)
     if older is None:
         return
+    tried = sink.tries.get(older)
     if sink.states[older] == ATTEMPTING:
         sink.tries[older].then = SUPERSEDED
+    elif sink.states[older] in OPEN and tried is not None and tried.doubtful:
+        _ask_and_supersede(tried)
     elif sink.states[older] in UNDELIVERED:
         sink.finish(older, SUPERSEDED, turns.lane_id(older))
+
+
+def _ask_and_supersede(tried: Try) -> None:
+    tried.then, tried.turns_max = SUPERSEDED, 1  # alone: what is sent of the revision depends on the answer
 
 
 def _sink_enrolled(state: Delivery, entry: Entry) -> None:
@@ -194,9 +203,14 @@ def _sync_failed(state: Delivery, entry: Entry) -> None:
             state.anomalies["a failure without its attempt"] += 1
             continue
         _close_attempt(sink, event.attempt, ordinal)
+        was_doubtful = attempt.doubtful
         _note_failure(attempt, event, entry.at)
         lane_id = state.turns.lane_id(ordinal)
-        if attempt.then != NOT_OWED:
+        is_answered = was_doubtful and event.kind not in SINK_KINDS
+        if attempt.then == SUPERSEDED and attempt.doubtful and not is_answered and not event.final:
+            _ask_and_supersede(attempt)
+            sink.set_state(ordinal, RETRYING)
+        elif attempt.then != NOT_OWED:
             sink.finish(ordinal, attempt.then, lane_id)
         elif event.final:
             sink.finish(ordinal, DEAD, lane_id)
@@ -241,7 +255,7 @@ def _reopen(state: Delivery, name: str, seqs: Iterable[int], states: tuple[int, 
         return
     for ordinal in _owed(state, sink, seqs):
         if sink.states[ordinal] in OPEN:
-            _reopen_open(sink, ordinal, states)
+            _reopen_open(state, sink, ordinal, states)
         elif sink.states[ordinal] in states:
             lane_id = state.turns.lane_id(ordinal)
             if sink.states[ordinal] == DELIVERED:
@@ -254,10 +268,13 @@ def _reopen(state: Delivery, name: str, seqs: Iterable[int], states: tuple[int, 
             state.anomalies["a turn was reopened that cannot be"] += 1
 
 
-def _reopen_open(sink: SinkState, ordinal: int, states: tuple[int, ...]) -> None:
+def _reopen_open(state: Delivery, sink: SinkState, ordinal: int, states: tuple[int, ...]) -> None:
     """A turn that still has its place keeps it: it forgets what failed, or that it was to be skipped."""
     if sink.states[ordinal] == RETRYING and RETRYING in states:
         doubt = _doubt(sink, ordinal)
+        if sink.tries[ordinal].then == SUPERSEDED and not doubt:  # somebody decided that the sink has it not
+            sink.finish(ordinal, SUPERSEDED, state.turns.lane_id(ordinal))
+            return
         sink.set_state(ordinal, PENDING)
         del sink.tries[ordinal]
         sink.tries.update(doubt)
@@ -270,7 +287,7 @@ def _doubt(sink: SinkState, ordinal: int) -> dict[int, Try]:
     tried = sink.tries.get(ordinal)
     if tried is None or not tried.doubtful or tried.held:
         return {}
-    return {ordinal: Try(requests=tried.requests, doubtful=True)}
+    return {ordinal: Try(requests=tried.requests, doubtful=True, turns_max=bool(tried.then), then=tried.then)}
 
 
 def _turn_skipped(state: Delivery, entry: Entry) -> None:
@@ -319,7 +336,7 @@ def _close_attempt(sink: SinkState, attempt: int, ordinal: int) -> None:
 
 DELIVERY: Fold[Delivery] = Fold(
     name="delivery",
-    version=4,
+    version=5,
     initial=Delivery,
     handlers={
         "TurnRecorded": _turn_recorded,

@@ -36,6 +36,9 @@ OPERATOR = "operator"
 BLAMING_KINDS = ("failed", "rejected")
 """The kinds of failure that count against a turn; the others blame the sink or nobody."""
 
+SINK_KINDS = ("unavailable", "throttled", "unauthorized")
+"""The kinds of failure that are the sink's own: they pause it, and blame no turn."""
+
 
 class Failure(Struct):
     """Why a turn is not delivered, as the last failed attempt told."""
@@ -52,7 +55,8 @@ class Try(Struct):
     seq of the last SyncAttempted. `counted` says whether the last failure was one of `attempts`: only then is there a
     backoff. `doubtful` says that the sink may have the turn, because the outcome of an attempt was unknown. `turns_max`
     above 0 limits the next request that it is sent in. `held` says that the operator is to decide. `then` is the state
-    that an attempt under way ends in if it fails.
+    that an attempt under way ends in if it fails; a doubtful turn keeps its place until the sink has said whether it
+    has it, and ends as `then` if not.
     """
 
     attempts: int = 0

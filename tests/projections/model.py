@@ -28,13 +28,18 @@ GONE = ("superseded", "skipped")
 
 @dataclass
 class Turn:
-    """A turn at a sink. `after` is the state that an attempt under way ends in if it fails."""
+    """A turn at a sink. `after` is the state that it ends in if the sink turns out not to have it.
+
+    `doubtful` says that the sink may have it, `held` that the operator is to decide about that.
+    """
 
     state: str = "pending"
     attempt: int | None = None
     counted: int = 0
     doubts: int = 0
     after: str | None = None
+    doubtful: bool = False
+    held: bool = False
 
     def forget(self, state: str) -> None:
         self.__init__(state)  # type: ignore[misc]
@@ -111,7 +116,8 @@ class Model:
             else:
                 self.queue(sink, seq)
         if older in sink.turns:
-            if sink.turns[older].state == "attempting":
+            is_asked_for = sink.turns[older].state in OPEN and sink.turns[older].doubtful
+            if sink.turns[older].state == "attempting" or is_asked_for:
                 sink.turns[older].after = "superseded"
             elif sink.turns[older].state in (*OPEN, "dead"):
                 self.close(sink, older, "superseded")
@@ -154,10 +160,17 @@ class Model:
                 turn.after = turn.after or "skipped"
             elif turn.after == "skipped":
                 turn.after = None
-        elif retry and turn.state != "superseded":
+        elif retry and turn.state not in ("superseded", "pending"):
+            doubt = (turn.doubtful, turn.after) if turn.doubtful and not turn.held else (False, None)
+            if turn.after == "superseded" and not turn.doubtful | turn.held:
+                raise AssertionError("only doubt keeps a turn whose place is taken")
+            if turn.after == "superseded" and turn.held:
+                self.close(sink, seq, "superseded")
+                return
             if turn.state not in OPEN:
                 self.queue(sink, seq)
-            turn.forget("pending") if turn.state != "pending" else None
+            turn.forget("pending")
+            turn.doubtful, turn.after = doubt
         elif not retry and turn.state in (*OPEN, "dead"):
             self.close(sink, seq, "skipped")
 
@@ -178,11 +191,15 @@ class Model:
             self.fail(sink, seq, turn, event)
 
     def fail(self, sink: SinkModel, seq: int, turn: Turn, event: SyncFailed) -> None:
+        was_doubtful, turn.held = turn.doubtful, event.hold
         if event.kind == "in_doubt":
-            turn.doubts += 1
+            turn.doubts, turn.doubtful = turn.doubts + 1, True
         if event.kind in ("failed", "rejected") and not event.turns_max:
             turn.counted, turn.doubts = turn.counted + 1, 0
-        if turn.after is not None:
+        says_nothing = not was_doubtful or event.kind in ("unavailable", "throttled", "unauthorized")
+        if turn.after == "superseded" and turn.doubtful and says_nothing and not event.final:
+            turn.state = "retrying"
+        elif turn.after is not None:
             self.close(sink, seq, turn.after)
         elif event.final:
             self.close(sink, seq, "dead")

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from eventlog import DeliveryRevoked, Event, SinkPaused, SinkResumed, SinkRetired
+from eventlog import DeliveryRevoked, Event, SinkPaused, SinkResumed, SinkRetired, TurnRecorded
 from projections import STATE_NAMES, Failure
 from turnlog.testing.clock import START
 
@@ -202,7 +202,6 @@ def test_a_revision_stands_in_its_elder_s_place_in_the_lane() -> None:
         (succeeded(5, 2), "delivered"),
         (failed(5, 2), "superseded"),
         (failed(5, 2, final=True), "superseded"),
-        (failed(5, 2, kind="in_doubt"), "superseded"),
         (failed(5, 2, kind="unavailable"), "superseded"),
     ],
 )
@@ -213,6 +212,33 @@ def test_one_that_is_attempting_finishes_first(outcome: Event, ends: str) -> Non
     state = delivery(*events, outcome)
     assert states(state)[2] == ends
     assert sendable(state, after=60) == [[6, 3, 4]]
+
+
+IN_DOUBT = failed(5, 2, kind="in_doubt")
+
+
+@pytest.mark.parametrize("events", [(attempted(2), revision(2), IN_DOUBT), (attempted(2), IN_DOUBT, revision(2))])
+@pytest.mark.parametrize(
+    ("outcomes", "ends"),
+    [
+        ((succeeded(8, 2),), "delivered"),
+        ((failed(8, 2),), "superseded"),
+        ((failed(8, 2, kind="in_doubt"),), "superseded"),
+        ((failed(8, 2, kind="unavailable"), attempted(2), failed(10, 2)), "superseded"),
+        ((failed(8, 2, kind="unavailable"), attempted(2), succeeded(10, 2)), "delivered"),
+        ((skip(2),), "skipped"),
+    ],
+)
+def test_one_in_doubt_keeps_its_place_until_the_sink_has_answered(
+    events: tuple[Event, ...], outcomes: tuple[Event, ...], ends: str
+) -> None:
+    """The older one goes first, and ends as the sink says when it is asked; the revision goes behind it."""
+    newer = 5 + events.index(next(event for event in events if isinstance(event, TurnRecorded)))
+    before = [*THREE, *events]
+    assert sendable(delivery(*before), after=60) == [[2, newer, 3, 4]]
+    state = delivery(*before, *(() if ends == "skipped" else (attempted(2),)), *outcomes)
+    assert states(state)[2] == ends
+    assert sendable(state, after=60) == [[newer, 3, 4]]
 
 
 def test_a_revision_in_another_conversation_waits_too() -> None:

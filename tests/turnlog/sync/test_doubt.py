@@ -144,6 +144,51 @@ def test_a_retry_by_the_operator_does_not_forget_the_doubt(make: Make, is_dead: 
     assert bench.sink.taken == [seq]
 
 
+@pytest.mark.parametrize("is_taken", [False, True])
+@pytest.mark.parametrize("is_under_way", [False, True])
+def test_a_revision_of_a_turn_in_doubt_waits_until_the_sink_was_asked(
+    make: Make, is_taken: bool, is_under_way: bool
+) -> None:
+    """What the sink has of the older one is known before the revision is sent; the older one is never sent again."""
+    bench = make(FindingFaultySink())
+    older = bench.say("one", turn_id="t").seq
+    (other,) = bench.record(1)
+
+    def goes_away(turns: object) -> Fault:
+        if is_under_way:
+            bench.say("one, two", turn_id="t")
+        bench.sink.outage = unavailable()
+        return in_doubt(taken=int(is_taken))
+
+    bench.sink.rule = goes_away
+    bench.run()
+    if not is_under_way:
+        bench.say("one, two", turn_id="t")
+    for _ in range(3):
+        bench.run()
+    newer = max(bench.states())
+    assert len(bench.sink.requests) == 1
+    assert bench.states()[older] == "retrying"
+    bench.sink.outage, bench.sink.rule = None, lambda _: None
+    assert bench.run().pending == 0
+    assert bench.states() == {older: "delivered" if is_taken else "superseded", other: "delivered", newer: "delivered"}
+    assert sorted(bench.sink.taken) == sorted([older] * is_taken + [other, newer])
+    assert [seq for seq in bench.sink.taken if seq != other] == [older] * is_taken + [newer]
+
+
+def test_a_revision_of_a_turn_in_doubt_goes_at_once_to_who_cannot_be_asked(make: Make) -> None:
+    """A sink that cannot tell gets the revision, and the older one no more."""
+    bench = make(FaultySink())
+    older = bench.say("one", turn_id="t").seq
+    bench.sink.faults.append(in_doubt())
+    bench.sink.faults.append(unavailable())
+    bench.run()
+    newer = bench.say("one, two", turn_id="t").seq
+    assert bench.run().pending == 0
+    assert bench.states() == {older: "superseded", newer: "delivered"}
+    assert bench.sink.taken == [newer]
+
+
 def test_a_death_with_the_sink_away_duplicates_nothing(make: Make) -> None:
     """A worker died over a turn that the sink took; the next one cannot ask, the one after that can."""
     bench = make(FindingFaultySink())

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from eventlog import Event, SinkPaused, SyncAttempted, SyncFailed, SyncSucceeded, TurnRecorded
 from projections import Delivery, Place, ProbePolicy, RetryPolicy, SinkState, Try, due_at, is_open
-from projections.delivery_state import DELIVERED, OPEN
+from projections.delivery_state import DELIVERED, OPEN, SUPERSEDED
 from turnlog.clock import Clock
 from turnlog.errors import TurnlogError
 from turnlog.sinks.base import Delivered, Lost, Outcome, OutgoingTurn, Refused, Sink
@@ -215,7 +215,8 @@ class SinkDelivery:
             if taken:
                 items = self._load(taken, attempt)
                 doubtful = {seqs[o] for o in taken if tries[o].doubtful}
-                self._fly(attempt, taken, partial(send, self.sink, items, doubtful, holds=self._holds))
+                gone = {seqs[o] for o in taken if tries[o].doubtful and tries[o].then == SUPERSEDED}
+                self._fly(attempt, taken, partial(send, self.sink, items, doubtful, holds=self._holds, superseded=gone))
         self._begun += len(requests)
         self._planned.clear()
 

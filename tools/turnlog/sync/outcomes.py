@@ -9,10 +9,8 @@ from msgspec import Struct
 
 from eventlog import Event, SinkPaused, SyncFailed, SyncSucceeded
 from projections import RetryPolicy, SinkState, Try, decide
+from projections.delivery_state import SINK_KINDS
 from turnlog.sinks.base import Delivered, Outcome, Refused
-
-SINK_KINDS = ("unavailable", "unauthorized", "throttled")
-"""Failures that pause the sink and blame no turn."""
 
 THROTTLED_SECONDS = 5.0
 """How long a sink that asks for patience without saying how much gets."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from eventlog import FAILURE_KINDS
+from projections.delivery_state import SINK_KINDS
 from turnlog.sinks.base import (
     Delivered,
     FindingSink,
@@ -21,7 +22,6 @@ from turnlog.sinks.base import (
     Sink,
     Unknown,
 )
-from turnlog.sync.outcomes import SINK_KINDS
 from turnlog.text import clean
 
 Item = OutgoingTurn | Refused
@@ -31,21 +31,32 @@ MISSING = "missing"
 """What the outcome of a turn in doubt is called that the sink certainly does not have; for the engine, not the log."""
 
 
+_SUPERSEDED = "a revision takes its place"
 _CANNOT_TELL = "the sink cannot tell whether it has the turn already"
 
 
-def send(sink: Sink, items: Sequence[Item], doubtful: Collection[int], *, holds: bool = False) -> list[Outcome]:
+def send(
+    sink: Sink,
+    items: Sequence[Item],
+    doubtful: Collection[int],
+    *,
+    holds: bool = False,
+    superseded: Collection[int] = (),
+) -> list[Outcome]:
     """Send the turns among `items` in one request; the outcome of each item, in their order.
 
     `doubtful` are the seqs of turns that the sink may have already. Where sending again would duplicate and the sink
     can tell, it is asked for them first; what it will never be able to tell is sent again, or with `holds` stays in
-    doubt. What it leaves in doubt now is asked for at once; doubt that repeats is the sink's fault if its
-    check says that it is not well: a server that hangs kills no turn.
+    doubt; those among them that are `superseded` are asked for and not sent. What it leaves in doubt now is asked for
+    at once; doubt that repeats is the sink's fault if its check says that it is not well: a server that hangs kills no
+    turn.
     """
     decided: dict[int, Outcome] = {i: item for i, item in enumerate(items) if isinstance(item, Refused)}
     turns = {i: item for i, item in enumerate(items) if isinstance(item, OutgoingTurn)}
     if doubtful and not sink.idempotent:
         decided |= _ask_first(sink, turns, doubtful, holds=holds)
+    gone = [i for i, turn in turns.items() if turn.seq in superseded and i not in decided]
+    decided |= dict.fromkeys(gone, Refused(MISSING, _SUPERSEDED))
     rest = {i: turn for i, turn in turns.items() if i not in decided}
     if rest:
         decided |= zip(rest, _deliver(sink, list(rest.values())), strict=True)

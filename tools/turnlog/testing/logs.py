@@ -37,7 +37,7 @@ from eventlog import (
 from eventlog.codec import Encoded, decode_line, encode_event, frame
 from eventlog.segments import without_blanks
 from projections import DELIVERY, Delivery, RetryDecision, RetryPolicy, SinkState, Try, decide, eligible, is_open
-from projections.delivery_state import ATTEMPTING, DEAD, DELIVERED, PENDING, RETRYING, SKIPPED, UNDELIVERED
+from projections.delivery_state import ATTEMPTING, DEAD, DELIVERED, PENDING, RETRYING, SINK_KINDS, SKIPPED, UNDELIVERED
 from turnlog.testing.clock import START
 from turnlog.testing.strategies import (
     CONVERSATIONS,
@@ -63,8 +63,7 @@ _DECIDED = {
 }
 """The states in which turns are when it makes sense to decide so."""
 
-_SINK_KINDS = ("unavailable", "throttled", "unauthorized")
-_ANSWERS = ("delivered", "delivered", "delivered", "failed", "rejected", "in_doubt", *_SINK_KINDS)
+_ANSWERS = ("delivered", "delivered", "delivered", "failed", "rejected", "in_doubt", *SINK_KINDS)
 
 
 class _Story:
@@ -199,7 +198,7 @@ def _tell(story: _Story, sink: SinkState, attempt: int, told: dict[tuple[str, Re
             wait = story.one_of([None, 3.0]) if kind == "failed" else None
             fields["hold"] = kind == "in_doubt" and story.draw(st.booleans())
             story.write(SyncFailed(attempt=attempt, sink=sink.name, turns=seqs, kind=kind, retry_after=wait, **fields))
-    refused = next((kind for kind, _ in told if kind in _SINK_KINDS), None)
+    refused = next((kind for kind, _ in told if kind in SINK_KINDS), None)
     if refused and (sink.pause is None or sink.pause.until is not None):
         until = story.now + timedelta(seconds=story.draw(st.integers(1, 60))) if refused == "throttled" else None
         story.write(SinkPaused(sink=sink.name, kind=refused, until=until))
