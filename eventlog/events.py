@@ -237,6 +237,23 @@ class ConversationNoted(Event, frozen=True, kw_only=True):
     notes: dict[str, Any] = {}
 
 
+class NoticeRaised(Event, frozen=True, kw_only=True):
+    """Something waits for a person to act on it, such as an export that only they can download.
+
+    `notice` names it within its source, which raises it once. `program` is the source whose next import settles it;
+    `link` is where to act, empty if that is not known, and works for the person alone; after `expires_at` it is void.
+    """
+
+    source: Name
+    notice: Name
+    kind: Name
+    program: str = ""
+    title: str = ""
+    link: str = ""
+    raised_at: UtcTime | None = None
+    expires_at: UtcTime | None = None
+
+
 class SegmentOpened(Event, frozen=True, kw_only=True):
     """A segment begins. It seals the one before it: its name, its length in bytes, its CRC-32.
 
@@ -289,6 +306,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         SourceAdvanced,
         LineQuarantined,
         ConversationNoted,
+        NoticeRaised,
         SegmentOpened,
         TornTailClosed,
     )

@@ -22,6 +22,7 @@ from projections.delivery_state import (
 from projections.driver import Live, fold_all, replay
 from projections.fold import Fold
 from projections.index import Index, Known, Place, Revision, content_digest, message_names
+from projections.notices import NOTICES, Notice, Notices, open_notices
 from projections.policy import (
     ProbePolicy,
     RetryDecision,
@@ -43,6 +44,7 @@ from projections.turns import Lane, Turns
 __all__ = [
     "CONVERSATIONS",
     "DELIVERY",
+    "NOTICES",
     "OPERATOR",
     "SOURCES",
     "STATE_NAMES",
@@ -59,6 +61,8 @@ __all__ = [
     "Known",
     "Lane",
     "Live",
+    "Notice",
+    "Notices",
     "Pause",
     "Place",
     "ProbePolicy",
@@ -85,6 +89,7 @@ __all__ = [
     "message_names",
     "next_attempt_at",
     "next_probe_at",
+    "open_notices",
     "replay",
     "waits_for",
 ]

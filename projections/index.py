@@ -25,6 +25,7 @@ from eventlog import (
     EventLog,
     LineQuarantined,
     Lock,
+    NoticeRaised,
     Reader,
     SinkEnrolled,
     SourceAdvanced,
@@ -33,7 +34,7 @@ from eventlog import (
 )
 from eventlog.codec import decode_line, encode_line
 
-VERSION = 5
+VERSION = 6
 """Of the tables' shape and meaning; an index of another version is made anew."""
 
 _NO_TIME = datetime.fromtimestamp(0, UTC)
@@ -55,6 +56,7 @@ CREATE TABLE quarantined (
     source TEXT, stream TEXT, digest TEXT, PRIMARY KEY (source, stream, digest)) WITHOUT ROWID;
 CREATE TABLE noted (
     source TEXT, conversation TEXT, digest BLOB, PRIMARY KEY (source, conversation, digest)) WITHOUT ROWID;
+CREATE TABLE raised (source TEXT, notice TEXT, PRIMARY KEY (source, notice)) WITHOUT ROWID;
 """
 
 _PLACES = """
@@ -195,8 +197,10 @@ class Index:
         query = "SELECT 1 FROM quarantined WHERE source = ? AND stream = ? AND digest = ?"
         return bool(self._rows(query, source, stream, digest))
 
-    def is_news(self, note: ConversationNoted) -> bool:
-        """Whether this was never noted of its conversation."""
+    def is_news(self, note: ConversationNoted | NoticeRaised) -> bool:
+        """Whether this was never noted of its conversation, or the notice never raised."""
+        if isinstance(note, NoticeRaised):
+            return not self._rows("SELECT 1 FROM raised WHERE source = ? AND notice = ?", note.source, note.notice)
         query = "SELECT 1 FROM noted WHERE source = ? AND conversation = ? AND digest = ?"
         return not self._rows(query, note.source, note.conversation, _note_digest(note))
 
@@ -361,6 +365,12 @@ def _conversation_noted(connection: sqlite3.Connection, entry: Entry) -> None:
         connection.execute("INSERT OR IGNORE INTO noted VALUES (?, ?, ?)", row)
 
 
+def _notice_raised(connection: sqlite3.Connection, entry: Entry) -> None:
+    event = entry.event
+    if isinstance(event, NoticeRaised):
+        connection.execute("INSERT OR IGNORE INTO raised VALUES (?, ?)", (event.source, event.notice))
+
+
 _HANDLERS = {
     "TurnRecorded": _turn_recorded,
     "TurnSkipped": _turn_skipped,
@@ -368,4 +378,5 @@ _HANDLERS = {
     "SourceAdvanced": _source_advanced,
     "LineQuarantined": _line_quarantined,
     "ConversationNoted": _conversation_noted,
+    "NoticeRaised": _notice_raised,
 }

@@ -157,3 +157,17 @@ class Noted(View, tag="ConversationNoted", kw_only=True):
     conversation: Name
     title: str | None = None
     notes: dict[str, Any] = {}
+
+
+class Raised(View, tag="NoticeRaised", kw_only=True):
+    """What waits for a person, and until when."""
+
+    at: datetime
+    source: Name
+    notice: Name
+    kind: Name
+    program: str = ""
+    title: str = ""
+    link: str = ""
+    raised_at: Time | None = None
+    expires_at: Time | None = None

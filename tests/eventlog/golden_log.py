@@ -14,6 +14,7 @@ from eventlog import (
     EventLog,
     LineQuarantined,
     Message,
+    NoticeRaised,
     Part,
     RetryRequested,
     SinkEnrolled,
@@ -32,7 +33,13 @@ from eventlog import (
 
 from .support import Ticker, segment_files
 
-GOLDEN_LOGS = [Path(__file__).parent / "golden" / name for name in ("format-1", "format-1-whole", "format-1-buffered")]
+_NAMES = ("format-1", "format-1-whole", "format-1-buffered", "format-1-notices")
+GOLDEN_LOGS = [Path(__file__).parent / "golden" / name for name in _NAMES]
+"""From the oldest to the newest, which alone has every event type."""
+
+LATER_TYPES = {NoticeRaised: "format-1-notices"}
+"""Event types that came with one of them, and are in none before it."""
+
 SEGMENT_BYTES = 2000
 TORN = b'{"crc":"0badf00d","type":"TurnRecorded","seq":12,"at":"2026-11-20T10:0'
 
@@ -97,7 +104,24 @@ AFTER_THE_CRASH: list[Event] = [
     LineQuarantined(source="save_data", stream="a.jsonl", position="42", reason="too large", blob="cd" * 32),
     ConversationNoted(source="claude_code", conversation="项目讨论", title="标题", notes={"branch": "main"}),
     SinkRetired(sink="memobase", reason="gone"),
+    NoticeRaised(
+        source="mailbox",
+        notice="<1@邮件>",
+        kind="export_ready",
+        program="chatgpt",
+        title="导出好了",
+        link="https://chatgpt.com/export/1?a=b&c=d",
+        raised_at=_NOON,
+        expires_at=datetime(2026, 11, 21, 12, 0, tzinfo=UTC),
+    ),
 ]
+
+
+def events_in(golden: Path) -> list[Event]:
+    """What was appended to a golden log: everything but what came later."""
+    order = [path.name for path in GOLDEN_LOGS]
+    later = {kind for kind, name in LATER_TYPES.items() if order.index(name) > order.index(golden.name)}
+    return [event for event in BEFORE_THE_CRASH + AFTER_THE_CRASH if type(event) not in later]
 
 
 def write(directory: Path) -> None:
@@ -109,6 +133,6 @@ def write(directory: Path) -> None:
     with segment_files(directory)[-1].open("ab") as file:
         file.write(TORN)
     with EventLog.open(directory, clock=clock, segment_bytes=SEGMENT_BYTES) as log:
-        for event in AFTER_THE_CRASH[:-3]:
+        for event in AFTER_THE_CRASH[:-4]:
             log.append(event)
-        log.append_many(AFTER_THE_CRASH[-3:])
+        log.append_many(AFTER_THE_CRASH[-4:])

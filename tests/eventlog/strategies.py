@@ -14,6 +14,7 @@ from eventlog import (
     Event,
     LineQuarantined,
     Message,
+    NoticeRaised,
     Part,
     RetryRequested,
     SegmentOpened,
@@ -129,6 +130,17 @@ BY_TYPE: dict[str, st.SearchStrategy[Event]] = {
     ),
     "ConversationNoted": st.builds(
         ConversationNoted, source=names, conversation=names, title=maybe(text), notes=json_objects
+    ),
+    "NoticeRaised": st.builds(
+        NoticeRaised,
+        source=names,
+        notice=names,
+        kind=names,
+        program=text,
+        title=text,
+        link=text,
+        raised_at=maybe(times),
+        expires_at=maybe(times),
     ),
     "SegmentOpened": st.builds(
         SegmentOpened, format=st.just(1), segment=maybe(names), length=maybe(seqs), checksum=maybe(text)

@@ -43,6 +43,7 @@ NAMED: dict[str, tuple[str, ...]] = {
     "SourceAdvanced": ("source", "stream"),
     "LineQuarantined": ("source", "stream", "position", "reason"),
     "ConversationNoted": ("source", "conversation"),
+    "NoticeRaised": ("source", "notice", "kind"),
 }
 FIELDS = [(kind, field) for kind, fields in NAMED.items() for field in fields]
 WITH_TURNS = [kind for kind, cls in EVENT_TYPES.items() if "turns" in cls.__struct_fields__]

@@ -19,6 +19,7 @@ from eventlog import (
     Event,
     LineQuarantined,
     Message,
+    NoticeRaised,
     Part,
     RetryRequested,
     SegmentOpened,
@@ -194,12 +195,19 @@ def decisions(*, sinks: Strategy[str], seqs: Strategy[int]) -> Strategy[Event]:
 def notes(*, seqs: Strategy[int]) -> Strategy[Event]:
     """Everything else that stands in a log."""
     sources, segments = st.sampled_from(SOURCES), _maybe(names)
+    said: list[Strategy[Event]] = [
+        st.builds(ConversationNoted, source=sources, conversation=names, title=_maybe(texts), notes=st.just({})),
+        st.builds(
+            NoticeRaised, source=sources, notice=names, kind=names, program=sources, title=texts,
+            expires_at=_maybe(times),
+        ),
+    ]  # fmt: skip
     return st.one_of(
         st.builds(SourceAdvanced, source=sources, stream=names, cursor=json_values(), fingerprint=texts),
         st.builds(
             LineQuarantined, source=sources, stream=names, position=names, reason=names, raw=_maybe(texts), digest=texts
         ),
-        st.builds(ConversationNoted, source=sources, conversation=names, title=_maybe(texts), notes=st.just({})),
+        st.sampled_from(said).flatmap(lambda kind: kind),  # one choice, so that deliveries are moved as often as before
         st.builds(SegmentOpened, format=st.just(1), segment=segments, length=_maybe(seqs), checksum=segments),
         st.builds(TornTailClosed, segment=names, offset=seqs, length=seqs, missing=_tuples(seqs, at_least=0)),
     )
