@@ -24,7 +24,7 @@ SINK_STATS = (*STATES, "requests", "reconciled", "failures")
 SINKS = (
     "sink", "type", "state", "lag_seconds", "counts", "pause", "last_success_at", "in_flight", "rate", "next_probe_at",
 )  # fmt: skip
-SOURCES = ("source", "turns", "quarantined", "last_turn_at", "streams")
+SOURCES = ("source", "turns", "quarantined", "last_turn_at", "streams", "notices")
 STREAM = ("stream", "cursor", "advanced_at", "quarantined")
 SHOW = ("seq", "turn_id", "revision", "recorded_at", "turn", "sinks", "events")
 AT_SINK = ("state", "attempts", "next_attempt_at", "last_error", "waits_for", "receipt", "held")

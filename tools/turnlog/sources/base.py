@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from msgspec import Struct
 
-from eventlog import ConversationNoted, TurnRecorded
+from eventlog import ConversationNoted, NoticeRaised, TurnRecorded
 
 Keep = Callable[[bytes], str]
 """Keeps a payload that is too large, or too raw, for an event beside the log; returns its SHA-256, which names it."""
@@ -59,7 +59,7 @@ class Chunk(Struct, frozen=True):
 
     `cursor` is plain JSON data and means something to its source only; `fingerprint` tells whether a stream still
     begins as it did. `offset` is how many bytes of the stream have been read, for progress bars. `notes` are what is
-    said of conversations beside their turns: titles, branches, which other conversations hold a turn too.
+    said of conversations beside their turns: titles, branches, which other conversations hold a turn too; and notices.
     """
 
     turns: tuple[TurnRecorded, ...]
@@ -67,11 +67,11 @@ class Chunk(Struct, frozen=True):
     cursor: Any
     fingerprint: str
     offset: int
-    notes: tuple[ConversationNoted, ...] = ()
+    notes: tuple[ConversationNoted | NoticeRaised, ...] = ()
 
 
-class Source(Protocol):
-    """A format that turns can be read from."""
+class Named(Protocol):
+    """What events are told to be from."""
 
     name: ClassVar[str]
     """As it stands in events, with underscores."""
@@ -79,6 +79,10 @@ class Source(Protocol):
     global_ids: ClassVar[bool] = False
     """Whether a turn may be in several of its conversations, as a fork has those of its parent: then it stays in the
     one that it was recorded in first."""
+
+
+class Source(Named, Protocol):
+    """A format that turns can be read from."""
 
     @classmethod
     def from_options(cls, options: SourceOptions) -> Self:

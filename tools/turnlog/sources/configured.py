@@ -13,6 +13,7 @@ from turnlog.convert import convert
 from turnlog.errors import ConfigError
 from turnlog.sources.base import SourceOptions
 from turnlog.sources.homes import DROPPED, homes
+from turnlog.sources.mailboxes import MAILBOX, is_mailbox
 from turnlog.sources.registry import source_type
 from turnlog.sources.watching import SETTLE_SECONDS, Watched
 
@@ -27,12 +28,16 @@ class WatchOptions(Struct, frozen=True):
 
 
 def configured_sources(config: Config, names: Sequence[str], environ: Mapping[str, str]) -> list[Watched]:
-    """The sources that are configured, or those named, which need not be. Raises WrongUsage, ConfigError."""
+    """The sources that are configured, or those named, which need not be. Raises WrongUsage, ConfigError.
+
+    Mailboxes are not among them, see `configured_mailboxes`.
+    """
     wanted = [name.replace("-", "_") for name in names]
-    tables = [table for table in config.sources if not wanted or table.type.replace("-", "_") in wanted]
+    files = [table for table in config.sources if not is_mailbox(table)]
+    tables = [table for table in files if not wanted or table.type.replace("-", "_") in wanted]
     found = [_watched(table, f"{config.path}, source {table.type!r}", config.folder, environ) for table in tables]
     known = {watched.source.name for watched in found}
-    return found + watch_all([SourceConfig(name) for name in wanted if name not in known], environ)
+    return found + watch_all([SourceConfig(name) for name in wanted if name not in (*known, MAILBOX)], environ)
 
 
 def watch_all(tables: Sequence[SourceConfig], environ: Mapping[str, str]) -> list[Watched]:

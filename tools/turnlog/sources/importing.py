@@ -10,7 +10,7 @@ from msgspec import Struct
 from eventlog import ConversationNoted, Event, LineQuarantined, SourceAdvanced, TurnRecorded, TurnRef, TurnSkipped
 from projections import Index, content_digest
 from turnlog.recorder import TurnRecorder
-from turnlog.sources.base import Chunk, Source, Stream, Unreadable
+from turnlog.sources.base import Chunk, Named, Source, Stream, Unreadable
 
 RAW_BYTES_MAX = 64 * 1024
 """What cannot be read is kept in its event up to this size, and in the blob folder beyond."""
@@ -64,7 +64,7 @@ def import_stream(
     for chunk, last in _with_last(source.read(stream, cursor, keep=recorder.keep_blob)):
         held = last and chunk.turns and hold(chunk.turns[-1])
         taken = msgspec.structs.replace(chunk, turns=chunk.turns[:-1]) if held else chunk
-        _take_in(recorder, source, stream, taken, counts, last=last)
+        take_in(recorder, source, stream.name, taken, counts, last=last)
         progress(max(0, chunk.offset - read))  # a stream that was rewritten meanwhile is read anew
         read = chunk.offset
     return counts
@@ -80,16 +80,21 @@ def _with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:
         yield held, True
 
 
-def _take_in(
-    recorder: TurnRecorder, source: Source, stream: Stream, chunk: Chunk, counts: ImportCounts, *, last: bool
+def take_in(
+    recorder: TurnRecorder, source: Named, stream: str, chunk: Chunk, counts: ImportCounts, *, last: bool
 ) -> None:
+    """Record one chunk of a stream, what is news in it, and count that; the cursor of the `last` one in any case.
+
+    Raises BadTurn, AppendFailed.
+    """
+
     def more(index: Index) -> list[Event]:
-        notes: list[Event] = list(_quarantine(recorder, index, source.name, stream.name, chunk.unreadable))
+        notes: list[Event] = list(_quarantine(recorder, index, source.name, stream, chunk.unreadable))
         notes += _delivered_since(index, chunk.turns)
         said = [*chunk.notes, *(_memberships(index, chunk.turns) if source.global_ids else ())]
         notes += [note for note in said if index.is_news(note)]
-        if (notes or last) and index.cursor(source.name, stream.name) != chunk.cursor:
-            notes.append(_advanced(source.name, stream.name, chunk))
+        if (notes or last) and index.cursor(source.name, stream) != chunk.cursor:
+            notes.append(_advanced(source.name, stream, chunk))
         return notes
 
     for result in recorder.record_many(chunk.turns, more=more, adopt=source.global_ids):

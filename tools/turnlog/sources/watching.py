@@ -6,10 +6,11 @@ it looks at all files anyway, and takes in those that changed since it looked, b
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -43,6 +44,31 @@ class Watched(Struct, frozen=True):
     settle_seconds: float = SETTLE_SECONDS
 
 
+class Feed(Protocol):
+    """A source that is no files: what comes is fetched by a thread of its own, and recorded when the watcher looks."""
+
+    def start(self, recorder: TurnRecorder, tell: Callable[[], None]) -> None:
+        """Begin to fetch what came since the log's cursor; `tell` is called, by the thread, when there is some."""
+
+    def take(self, recorder: TurnRecorder, say: Callable[[str], None]) -> ImportCounts:
+        """Record what has come by now, and say what went wrong. Returns at once. Raises AppendFailed."""
+
+    def close(self) -> None:
+        """Fetch no more."""
+
+
+@contextmanager
+def fetching(feeds: Sequence[Feed], recorder: TurnRecorder, tell: Callable[[], None]) -> Iterator[None]:
+    """Have the feeds fetch in a `with` block; `tell` is called when there is something for the watcher to look at."""
+    try:
+        for feed in feeds:
+            feed.start(recorder, tell)
+        yield
+    finally:
+        for feed in feeds:
+            feed.close()
+
+
 class _Followed(Struct):
     """What is known of a stream: what its files looked like, since when, and until when its last turn is held back."""
 
@@ -52,7 +78,9 @@ class _Followed(Struct):
 
 
 class Watcher:
-    """Takes in what some sources get. `say` is told what cannot be read, once until it can be.
+    """Takes in what some sources get; `feeds` are those that are no files, see `fetching`.
+
+    `say` is told what cannot be read, once until it can be.
 
     `look` is to be called whenever something may have changed, and at the latest at the time that it returns.
     """
@@ -62,6 +90,7 @@ class Watcher:
         recorder: TurnRecorder,
         watched: Sequence[Watched],
         *,
+        feeds: Sequence[Feed] = (),
         clock: Clock,
         rescan_seconds: float = RESCAN_SECONDS,
         say: Callable[[str], None] = lambda _: None,
@@ -69,6 +98,7 @@ class Watcher:
         self.counts = ImportCounts()
         self._recorder = recorder
         self._watched = watched
+        self._feeds = feeds
         self._clock = clock
         self._rescan = timedelta(seconds=rescan_seconds)
         self._say = say
@@ -82,6 +112,8 @@ class Watcher:
         Raises AppendFailed if the log cannot be written: what was not recorded is when it is looked at again.
         """
         now = self._clock.now()
+        for feed in self._feeds:
+            self.counts.add(feed.take(self._recorder, self._say))
         for watched in self._watched:
             for stream in self._discover(watched):
                 self._follow(watched, stream, now)

@@ -7,13 +7,16 @@ from typing import Any
 import click
 
 from eventlog import EventLog, LineQuarantined
-from projections import SOURCES, SourceState
+from projections import NOTICES, SOURCES, SourceState, open_notices
 from turnlog.cli.app import App, json_option, pass_app
+from turnlog.cli.mailboxes import checked_mailbox, mailbox_table, print_notices
 from turnlog.cli.output import print_json, print_table
 from turnlog.cli.settings import edit
+from turnlog.clock import SystemClock
 from turnlog.config import FILE_NAME, SourceConfig
 from turnlog.errors import WrongUsage
 from turnlog.sources.configured import configured_sources, watch_all
+from turnlog.sources.mailboxes import MAILBOX, configured_mailboxes
 from turnlog.sources.registry import source_type
 from turnlog.sources.watching import Watched
 
@@ -24,7 +27,8 @@ from turnlog.sources.watching import Watched
 def command(ctx: click.Context, as_json: bool) -> None:
     """List sources, what was read of them, and their quarantine; add, remove one.
 
-    What could not be read is kept in the log; `turnlog tail --json` or a blob beside the log has its bytes.
+    Exports that can be downloaded, as mails say, are shown with their link until they expire or are imported. What
+    could not be read is kept in the log; `turnlog tail --json` or a blob beside the log has its bytes.
     """
     if ctx.invoked_subcommand is None:
         app = ctx.find_object(App)
@@ -43,29 +47,61 @@ def list_(app: App, as_json: bool) -> None:
 @command.command("add")
 @click.argument("source")
 @click.argument("path", required=False)
-@click.option("--user", help="Whose turns they are.  [default: $USER_ID, or 'default']")
+@click.option("--user", help="Whose turns they are; of a mailbox, who logs in.  [default: $USER_ID, or 'default']")
 @click.option("--timezone", metavar="ZONE", help="Of times without one.  [default: this machine's]")
 @click.option("--settle-seconds", type=float, help="How long a turn must be quiet to be recorded.  [default: 10]")
+@click.option("--host", help="Of a mailbox: its IMAP server.")
+@click.option("--port", type=int, help="Of a mailbox: 993, or 143 for STARTTLS.  [default: 993]")
+@click.option("--folder", help="Of a mailbox.  [default: INBOX]")
+@click.option("--password-ref", metavar="REF", help="Of a mailbox: where the password is, env:NAME or file:PATH.")
+@click.option("--ca-file", metavar="PATH", help="Of a mailbox: who vouches for its server.  [default: the system's]")
+@click.option("--owner", help="Of a mailbox: whose turns attached exports hold.  [default: $USER_ID, or 'default']")
 @pass_app
 def add(app: App, /, source: str, path: str | None, **options: Any) -> None:
     """Have a source watched: at PATH, or where its program keeps its files.
 
-    Writes a `[[sources]]` table into the configuration file; all else in it stays as it is.
+    A mailbox is read for mails in which ChatGPT and Claude announce an export, and for exports that are attached; it is
+    never changed. Writes a `[[sources]]` table into the configuration file; all else in it stays as it is.
     """
-    table = {"type": source_type(source).name, "path": path and str(Path(path).absolute()), **options}
-    table = {key: value for key, value in table.items() if value is not None}
-    (watched,) = watch_all([SourceConfig(table["type"], {k: v for k, v in table.items() if k != "type"})], os.environ)
+    if source == MAILBOX:
+        table, told = mailbox_table(options, path), f"the mailbox of {options['user']}"
+    else:
+        table, told = _table_of_files(source, path, options)
 
     def change(document: Any) -> None:
         import tomlkit
 
         tables = document.setdefault("sources", tomlkit.aot())
-        if any(_is_meant(known, table["type"], table.get("path")) for known in tables):
+        if any(_is_meant(known, table["type"], _place(table)) for known in tables):
             raise WrongUsage(f"{table['type']} is there already; `turnlog sources remove` takes it out")
-        tables.append(tomlkit.item(table))
+        made = tomlkit.table()
+        for key, value in table.items():
+            made[key] = _inline(value) if isinstance(value, dict) else value
+        tables.append(made)
 
     edit(_config_path(app), change)
-    click.echo(f"{watched.source.name} in {', '.join(map(str, watched.paths))} is watched by `turnlog watch`", err=True)
+    click.echo(f"{told} is watched by `turnlog watch`", err=True)
+
+
+def _inline(values: dict[str, str]) -> Any:
+    """As a person would write it: `{ env = "NAME" }`."""
+    import tomlkit
+
+    table = tomlkit.inline_table()
+    table.update(values)
+    return table
+
+
+def _table_of_files(source: str, path: str | None, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The table of a source that is files, and where they are. Raises WrongUsage, ConfigError."""
+    name = source_type(source).name
+    given = {key: value for key, value in options.items() if value is not None}
+    for key in given:
+        if key not in ("user", "timezone", "settle_seconds"):
+            raise WrongUsage(f"--{key.replace('_', '-')} is for a mailbox alone, not for {name}")
+    table = ({"path": str(Path(path).absolute())} if path else {}) | given
+    (watched,) = watch_all([SourceConfig(name, table)], os.environ)
+    return {"type": name, **table}, f"{name} in {', '.join(map(str, watched.paths))}"
 
 
 @command.command("remove")
@@ -73,8 +109,11 @@ def add(app: App, /, source: str, path: str | None, **options: Any) -> None:
 @click.argument("path", required=False)
 @pass_app
 def remove(app: App, source: str, path: str | None) -> None:
-    """Have a source watched no more; what was recorded from it stays."""
-    name = source_type(source).name
+    """Have a source watched no more; what was recorded from it stays.
+
+    PATH of a mailbox is who logs in to it.
+    """
+    name = source if source == MAILBOX else source_type(source).name
 
     def change(document: Any) -> None:
         tables = document.get("sources", [])
@@ -96,9 +135,10 @@ def remove(app: App, source: str, path: str | None) -> None:
 def check(app: App, as_json: bool) -> int:
     """Look whether the sources that are watched are there and can be read.
 
-    Ends 1 if one cannot be.
+    Mailboxes are logged in to. Ends 1 if one cannot be read.
     """
     rows = [_checked(watched) for watched in configured_sources(app.config, (), os.environ)]
+    rows += [checked_mailbox(mailbox) for mailbox in configured_mailboxes(app.config, (), os.environ)]
     if as_json:
         for row in rows:
             print_json(row)
@@ -124,7 +164,13 @@ def _is_meant(table: Any, name: str, path: str | None) -> bool:
     """Whether a table of the configuration is the one of that name, and at that path if there is one."""
     if str(table.get("type", "")).replace("-", "_") != name:
         return False
-    return path is None or path in (table.get("path"),) or str(Path(path).absolute()) == table.get("path")
+    return path is None or _place(table) in (path, str(Path(path).absolute()))
+
+
+def _place(table: Any) -> str | None:
+    """What tells two sources of one type apart."""
+    place: str | None = table.get("user" if table["type"] == MAILBOX else "path")
+    return place
 
 
 def _config_path(app: App) -> Path:
@@ -133,16 +179,22 @@ def _config_path(app: App) -> Path:
 
 def _list(app: App, *, as_json: bool) -> None:
     log = app.read_log()
-    (state,) = app.replay(SOURCES)
+    state, notices = app.replay(SOURCES, NOTICES)
+    now = SystemClock().now()
+    waiting = open_notices(notices, now)
     if as_json:
         for name, source in state.sources.items():
-            print_json(_to_json(log, name, source))
+            own = [notice for notice in waiting if notice.source == name]
+            print_json(_to_json(log, name, source) | {"notices": own})
         return
     if not state.sources:
         click.echo("no turns yet; `turnlog record` and `turnlog import` take them in", err=True)
         return
     rows = [(name, s.turns, len(s.streams), s.quarantined, s.last_turn_at) for name, s in state.sources.items()]
     print_table(("source", "turns", "streams", "quarantined", "last turn"), rows)
+    if waiting:
+        click.echo()
+        print_notices(waiting, now)
     bad = [_quarantined(log, seq) for s in state.sources.values() for t in s.streams.values() for seq in t.quarantined]
     if bad:
         click.echo()

@@ -14,7 +14,8 @@ from turnlog.cli.output import print_json
 from turnlog.clock import SystemClock
 from turnlog.errors import WrongUsage
 from turnlog.sources.configured import configured_sources
-from turnlog.sources.watching import Watched, Watcher
+from turnlog.sources.mailboxes import configured_mailboxes, feeds_of
+from turnlog.sources.watching import Watched, Watcher, fetching
 
 _NEWS_SECONDS = 0.1
 """What is told of files is gathered for so long: programs write a line in several pieces."""
@@ -27,17 +28,21 @@ _NEWS_SECONDS = 0.1
 def command(app: App, sources: tuple[str, ...], as_json: bool) -> int:
     """Record what is said as it is said, until Ctrl-C.
 
-    SOURCE is one of those that `turnlog import` knows, which is then looked for where its program keeps its files;
-    without any, all that are configured are watched. A turn is recorded when the next one begins, or when it has been
-    quiet for a while.
+    SOURCE is one of those that `turnlog import` knows, which is then looked for where its program keeps its files, or
+    mailbox; without any, all that are configured are watched. A turn is recorded when the next one begins, or when it
+    has been quiet for a while.
     """
     watched = configured_sources(app.config, sources, os.environ)
-    if not watched:
+    mailboxes = configured_mailboxes(app.config, sources, os.environ)
+    if not watched and not mailboxes:
         raise WrongUsage("no source is configured; name one, such as `turnlog watch claude_code`")
-    with app.recorder() as recorder, _news(watched) as news:
-        watcher = Watcher(recorder, watched, clock=SystemClock(), say=say)
+    feeds = feeds_of(mailboxes)
+    with app.recorder() as recorder, _news(watched) as news, fetching(feeds, recorder, news.tell):
+        watcher = Watcher(recorder, watched, feeds=feeds, clock=SystemClock(), say=say)
         for one in watched:
             say(f"watching {one.source.name} in {', '.join(map(str, one.paths))}")
+        for mailbox in mailboxes:
+            say(f"watching {mailbox.place}, folder {mailbox.place.folder}")
         while not news.stopped.is_set():
             due = watcher.look()
             news.wait(max(0.0, (due - SystemClock().now()).total_seconds()))
