@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "Show the main job on an embedded receiver.",
     "record": "Record turns from arguments or JSON Lines on stdin.",
     "import": "Record turns from the files of another program.",
+    "migrate": "Take over an old setup: its turns, deliveries and settings.",
     "sync": "Deliver what is owed to the sinks.",
     "pending": "List what is not delivered, and why, and when next.",
     "show": "Tell one turn's life at every sink.",

@@ -12,8 +12,19 @@ from turnlog.errors import ConfigError, TurnlogError
 def edit(path: Path, change: Callable[[Any], None]) -> None:
     """Apply `change` to the document in a file, which is made if it is not there; comments and order stay.
 
-    The result is checked before it takes the file's place. Raises ConfigError if it would not be a configuration, or if
-    what is there is none.
+    The result is checked before it takes the file's place. Raises ConfigError, see `edited`.
+    """
+    changed = edited(path, change)
+    try:
+        Files().write_file(path.resolve(), changed.encode())  # a link stays one
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} cannot be written: {error.strerror}") from error
+
+
+def edited(path: Path, change: Callable[[Any], None]) -> str:
+    """What the file would be after `edit`.
+
+    Raises ConfigError if it would not be a configuration, or if what is there is none.
     """
     try:
         import tomlkit
@@ -25,11 +36,8 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
         text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
         document = tomlkit.parse(text)
         change(document)
-        changed = tomlkit.dumps(document)
+        changed: str = tomlkit.dumps(document)
     except (OSError, ValueError) as error:
         raise ConfigError(f"the configuration {path} cannot be changed: {error}") from error
     parse(changed, path)
-    try:
-        Files().write_file(path.resolve(), changed.encode())  # a link stays one
-    except OSError as error:
-        raise ConfigError(f"the configuration {path} cannot be written: {error.strerror}") from error
+    return changed

@@ -62,8 +62,8 @@ class SaveData:
     """Reads `save_data.jsonl` files, each one conversation of one user.
 
     `conversation` is the file's stem unless given. `already_synced_to` names the sink that has the turns whose record
-    says `"synced": true` or whose line the progress mark covers. Naive times are in `timezone`, by default in this
-    machine's. Raises WrongUsage for a name that is empty.
+    says `"synced": true` or whose line the progress mark covers, or, in place of that mark, `lines_synced`. Naive times
+    are in `timezone`, by default in this machine's. Raises WrongUsage for a name that is empty.
     """
 
     name: ClassVar[str] = "save_data"
@@ -75,6 +75,7 @@ class SaveData:
         user: str,
         conversation: str | None = None,
         already_synced_to: str | None = None,
+        lines_synced: int | None = None,
         timezone: tzinfo | None = None,
     ) -> None:
         given = {"user": user, "conversation": conversation, "sink already synced to": already_synced_to}
@@ -84,6 +85,7 @@ class SaveData:
         self._user: str = clean(user)[0]
         self._conversation: str | None = clean(conversation)[0]
         self._already_synced_to: str | None = clean(already_synced_to)[0]
+        self._lines_given = lines_synced
         self._timezone = timezone
 
     @classmethod
@@ -144,6 +146,8 @@ class SaveData:
 
     def _lines_synced(self, path: Path) -> int:
         """How many lines the progress mark beside the file covers; 0 where nobody asks or there is none."""
+        if self._lines_given is not None:
+            return self._lines_given
         mark = path.with_name(path.name + ".progress")
         if self._already_synced_to is None or not os.path.lexists(mark):
             return 0

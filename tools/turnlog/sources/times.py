@@ -3,6 +3,9 @@
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from turnlog.errors import WrongUsage
 
 _DIGITS = re.compile(r"[0-9]+(\.[0-9]*)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,3 +28,11 @@ def utc(value: Any, timezone: tzinfo | None = None) -> datetime | None:
         return moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def zone(name: str | None) -> tzinfo | None:
+    """The time zone that a person named. Raises WrongUsage for one that nobody knows."""
+    try:
+        return ZoneInfo(name) if name is not None else None
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise WrongUsage(f"unknown time zone {name!r}; name one such as Europe/Berlin") from error

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any
 
 import click
 
@@ -18,6 +17,7 @@ from turnlog.sources.files import path_text
 from turnlog.sources.importing import ImportCounts, Progress, import_streams
 from turnlog.sources.registry import recognise, source_type
 from turnlog.sources.save_data import SaveData
+from turnlog.sources.times import zone
 
 
 @click.command("import")
@@ -50,7 +50,7 @@ def command(
     again records exactly what is new. What cannot be read is kept in quarantine, see `turnlog sources`, and the rest
     goes on.
     """
-    options = SourceOptions(user or default_user(), _zone(timezone))
+    options = SourceOptions(user or default_user(), zone(timezone))
     special = {"conversation": conversation, "already_synced_to": already_synced_to}
     streams = [
         (reader, reader.discover(files))
@@ -66,7 +66,7 @@ def command(
 
 
 def _sources(
-    name: str, files: list[Path], options: SourceOptions, special: dict[str, str | None]
+    name: str, files: list[Path], options: SourceOptions, special: dict[str, Any]
 ) -> list[tuple[Source, list[Path]]]:
     """The source that was named with all the files, or each that some of them are recognised to be of."""
     if name.replace("-", "_") == SaveData.name:
@@ -89,15 +89,6 @@ def _check_sink(app: App, recorder: TurnRecorder, name: str | None) -> None:
             return
     if name not in [sink.name for sink in app.config_or_defaults.sinks]:
         say(f"no sink {name!r} is configured or enrolled yet; what is marked as synced is kept from it all the same")
-
-
-def _zone(name: str | None) -> tzinfo | None:
-    if name is None:
-        return None
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise WrongUsage(f"unknown time zone {name!r}; name one such as Europe/Berlin") from error
 
 
 @contextmanager
