@@ -17,7 +17,7 @@ from eventlog.lookup import Lookup
 from eventlog.reader import Problem, Reader
 from eventlog.segments import SEGMENT_BYTES, check_format, list_segments
 from eventlog.tail import find_tail
-from eventlog.verify import Report, verify
+from eventlog.verify import Report, glance, verify
 from eventlog.wake import Waiter
 from eventlog.writer import Clock, Writer, utc_now
 
@@ -173,6 +173,10 @@ class EventLog:
     def verify(self) -> Report:
         """Check every byte; see `eventlog.verify`."""
         return verify(self.folder)
+
+    def glance(self) -> Report:
+        """Check what is quick to check; see `eventlog.verify.glance`."""
+        return glance(self.folder)
 
     def close(self) -> None:
         """Let go of the files. Closing again does nothing."""

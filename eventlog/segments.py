@@ -226,14 +226,19 @@ def seal_on(descriptor: int, seal: Seal, end: int) -> Seal:
     return Seal(length, checksum, whole and not rest)
 
 
-def check_format(path: Path) -> SegmentOpened | None:
-    """The header of a segment, its first whole line; raises NewerFormat when this version cannot read what follows."""
+def first_entry(path: Path) -> Entry | None:
+    """The first whole line of a segment."""
     descriptor = open_to_read(path)
     try:
         entries = (decode_line(line.data) for line in read_lines(descriptor, 0, chunk_bytes=4096))
-        first = next((entry for entry in entries if entry), None)
+        return next((entry for entry in entries if entry), None)
     finally:
         os.close(descriptor)
+
+
+def check_format(path: Path) -> SegmentOpened | None:
+    """The header of a segment, its first whole line; raises NewerFormat when this version cannot read what follows."""
+    first = first_entry(path)
     event = first.event if first else None
     if not isinstance(event, SegmentOpened):
         return None

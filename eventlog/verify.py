@@ -8,12 +8,24 @@ from msgspec import Struct
 from eventlog.codec import Entry
 from eventlog.errors import LogUnavailable
 from eventlog.events import SegmentOpened, UnknownEvent
-from eventlog.reader import LineChecker, Problem
-from eventlog.segments import Segment, check_format, list_segments, open_to_read, read_lines, segment_checksum, text_end
-from eventlog.tail import torn_at_end
+from eventlog.reader import LineChecker, Problem, Reader
+from eventlog.segments import (
+    Segment,
+    check_format,
+    first_entry,
+    list_segments,
+    open_to_read,
+    read_lines,
+    segment_checksum,
+    text_end,
+)
+from eventlog.tail import find_tail, torn_at_end
 
 HARMLESS = ("torn_tail",)
 """Problems that say nothing against a log: a crash leaves them, and the next writer closes them."""
+
+GLANCE_EVENTS = 1000
+"""How many of the last events `glance` looks at."""
 
 
 class Report(Struct):
@@ -35,6 +47,61 @@ def verify(folder: Path) -> Report:
     return report if report.ok else _look_through(folder)
 
 
+def glance(folder: Path) -> Report:
+    """Check what is quick: names, headers and lengths of all segments, one seal, the last lines. Changes nothing.
+
+    The seal is the last one, so at most one segment is summed up; the lines are the last `GLANCE_EVENTS`, and only
+    they are counted. A tail that a crash left is told, as `verify` does. Raises LogUnavailable, NewerFormat.
+    """
+    report = _glance(folder)
+    return report if report.ok else _glance(folder)  # see `verify`
+
+
+def _glance(folder: Path) -> Report:
+    segments, foreign = list_segments(folder)
+    report = Report(segments=len(segments))
+    before: Segment | None = None
+    for segment in segments:
+        last = segment is segments[-1]
+        try:
+            check_format(segment.path)
+            entry = first_entry(segment.path)
+            if entry is not None:
+                _verify_header(report, segment, before, entry, whole=last)
+            elif not last:
+                report.problems.append(Problem("header", segment.name, None, 0, "no line of the segment is whole"))
+            if last:
+                _glance_at_end(report, folder, segment)
+        except OSError as error:
+            raise LogUnavailable(segment.path, error) from error
+        before = segment
+    return _judged(report, foreign)
+
+
+def _glance_at_end(report: Report, folder: Path, segment: Segment) -> None:
+    descriptor = open_to_read(segment.path)
+    try:
+        tail = find_tail(descriptor, segment, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+    reader = Reader(folder, gt=max(0, tail.last_seq - GLANCE_EVENTS))
+    try:
+        report.events = sum(1 for _ in reader.read())
+    finally:
+        reader.close()
+    report.problems += reader.problems
+    for gap in tail.gaps:
+        detail = f"{gap.length} bytes that a crash left and nobody acknowledged; the next writer closes it"
+        report.problems.append(Problem("torn_tail", segment.name, None, gap.offset, detail))
+
+
+def _judged(report: Report, foreign: list[str]) -> Report:
+    for name in foreign:
+        report.problems.append(Problem("foreign", name, None, None, "this file is no part of a log"))
+    report.ok = all(problem.kind in HARMLESS for problem in report.problems)
+    return report
+
+
 def _look_through(folder: Path) -> Report:
     segments, foreign = list_segments(folder)
     report = Report(segments=len(segments))
@@ -46,10 +113,7 @@ def _look_through(folder: Path) -> Report:
         except OSError as error:
             raise LogUnavailable(segment.path, error) from error
         before = segment
-    for name in foreign:
-        report.problems.append(Problem("foreign", name, None, None, "this file is no part of a log"))
-    report.ok = all(problem.kind in HARMLESS for problem in report.problems)
-    return report
+    return _judged(report, foreign)
 
 
 def _verify_segment(
@@ -80,8 +144,11 @@ def _verify_segment(
     checker.judge(segment.name, torn_at_end(checker.broken, padded=padded) if final else [])
 
 
-def _verify_header(report: Report, segment: Segment, before: Segment | None, entry: Entry) -> None:
-    """A segment's first whole line opens it, and seals the one before."""
+def _verify_header(
+    report: Report, segment: Segment, before: Segment | None, entry: Entry, *, whole: bool = True
+) -> None:
+    """A segment's first whole line opens it, and seals the one before, of which only with `whole` more than its length
+    is looked at."""
 
     def note(kind: str, detail: str) -> None:
         report.problems.append(Problem(kind, segment.name, entry.seq, 0, detail))
@@ -95,7 +162,7 @@ def _verify_header(report: Report, segment: Segment, before: Segment | None, ent
     if header.segment != (before.name if before else None):
         note("seal", f"the segment follows {header.segment or 'none'}, but {before and before.name} is there")
     elif before and header.checksum is not None:
-        length, checksum = segment_checksum(before.path)
+        length, checksum = segment_checksum(before.path) if whole else (before.path.stat().st_size, header.checksum)
         if (length, checksum) != (header.length, header.checksum):
             sealed = f"{header.length} bytes with checksum {header.checksum}"
             note("seal", f"{before.name} was sealed as {sealed}, now it has {length} with {checksum}")

@@ -27,7 +27,7 @@ def test_the_commands_are_those_of_the_design() -> None:
     """Nothing is missing from the first slice, in the order of the documentation."""
     first_slice = (
         "demo record import migrate sync pending show retry skip replay verify stats tail sinks sources "
-        "watch conversations export redact serve config"
+        "watch conversations export redact serve config doctor"
     )
     assert list(COMMANDS) == first_slice.split()
     assert [

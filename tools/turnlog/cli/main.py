@@ -32,6 +32,7 @@ COMMANDS = {
     "redact": "Show which secrets would not be sent.",
     "serve": "Receive batches over HTTP and keep them in SQLite.",
     "config": "Validate the configuration.",
+    "doctor": "Find out what is wrong with this installation, and how to mend it.",
 }
 """Every command with the first line of its help, which a test compares with the command's own."""
 
@@ -97,6 +98,10 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `turnlog tail | head`: whoever read has gone
         _discard_stdout()
         return 1
+    except ImportError:
+        if not _tell_clash():
+            raise
+        return 78
     except Exception as error:
         code = _exit_code(error)
         if code is None:
@@ -105,6 +110,16 @@ def run(arguments: list[str] | None = None) -> int:
 
         say(_sentence(error))
         return code
+
+
+def _tell_clash() -> bool:
+    """Say which of our import names is somebody else's here, if one is."""
+    from turnlog.doctor.installation import told_clash  # not for what goes well
+
+    sentence = told_clash()
+    if sentence is not None:
+        print(f"turnlog: {sentence}", file=sys.stderr)
+    return sentence is not None
 
 
 def _show(error: click.ClickException) -> None:

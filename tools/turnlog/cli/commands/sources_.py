@@ -15,7 +15,7 @@ from turnlog.cli.settings import edit
 from turnlog.clock import SystemClock
 from turnlog.config import FILE_NAME, SourceConfig
 from turnlog.errors import WrongUsage
-from turnlog.sources.configured import configured_sources, watch_all
+from turnlog.sources.configured import configured_sources, look_at, watch_all
 from turnlog.sources.mailboxes import MAILBOX, configured_mailboxes
 from turnlog.sources.registry import source_type
 from turnlog.sources.watching import Watched
@@ -150,14 +150,9 @@ def check(app: App, as_json: bool) -> int:
 
 
 def _checked(watched: Watched) -> dict[str, object]:
-    paths = [path for path in watched.paths if path.exists()]
-    streams, problem = 0, None if paths else "nothing is there"
-    try:
-        streams = len(watched.source.discover(paths)) if paths and not watched.drops else 0
-    except WrongUsage as error:
-        problem = str(error)
-    told = ", ".join(map(str, paths or watched.paths))
-    return {"source": watched.source.name, "path": told, "streams": streams, "problem": problem}
+    seen = look_at(watched)
+    told = ", ".join(map(str, seen.paths or watched.paths))
+    return {"source": watched.source.name, "path": told, "streams": seen.streams, "problem": seen.problem}
 
 
 def _is_meant(table: Any, name: str, path: str | None) -> bool:
