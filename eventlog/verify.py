@@ -66,7 +66,9 @@ def _glance(folder: Path) -> Report:
         try:
             check_format(segment.path)
             entry = first_entry(segment.path)
-            if entry is not None:
+            if entry is not None and (
+                entry.type == "SegmentOpened" or not last
+            ):  # a crash may have lost the last one's
                 _verify_header(report, segment, before, entry, whole=last)
             elif not last:
                 report.problems.append(Problem("header", segment.name, None, 0, "no line of the segment is whole"))

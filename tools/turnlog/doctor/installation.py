@@ -110,7 +110,7 @@ def check_imports() -> Iterator[Finding]:
 
 
 def told_clash() -> str | None:
-    """The sentence about an import name that is not ours here, for whoever could not import from it; None if all are."""
+    """The sentence about an import name that is not ours here, for whoever could not import from it, or None."""
     return next((f"{f.sentence}; {f.remedy}" for f in check_imports() if f.state == "fail"), None)
 
 
@@ -124,7 +124,7 @@ def installed_at(name: str) -> list[Path]:
     pointed = [
         Path(line) / name for file in files if file.suffix == ".pth" for line in _lines(Path(str(file.locate())))
     ]
-    return listed or [path for path in pointed if (path / "__init__.py").is_file()]
+    return listed or [path for path in dict.fromkeys(pointed) if (path / "__init__.py").is_file()]
 
 
 def _lines(path: Path) -> list[str]:
