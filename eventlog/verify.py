@@ -8,10 +8,11 @@ from msgspec import Struct
 from eventlog.codec import Entry
 from eventlog.errors import LogUnavailable
 from eventlog.events import SegmentOpened, UnknownEvent
-from eventlog.reader import LineChecker, Problem, Reader
+from eventlog.reader import LineChecker, Problem
 from eventlog.segments import (
     Segment,
     check_format,
+    find_offset,
     first_entry,
     list_segments,
     open_to_read,
@@ -62,39 +63,37 @@ def _glance(folder: Path) -> Report:
     report = Report(segments=len(segments))
     before: Segment | None = None
     for segment in segments:
-        last = segment is segments[-1]
         try:
             check_format(segment.path)
-            entry = first_entry(segment.path)
-            if entry is not None and (
-                entry.type == "SegmentOpened" or not last
-            ):  # a crash may have lost the last one's
-                _verify_header(report, segment, before, entry, whole=last)
-            elif not last:
-                report.problems.append(Problem("header", segment.name, None, 0, "no line of the segment is whole"))
-            if last:
-                _glance_at_end(report, folder, segment)
+            if segment is segments[-1]:
+                _glance_at_last(report, segment, before)
+            else:
+                _glance_at_header(report, segment, before, whole=False)
         except OSError as error:
             raise LogUnavailable(segment.path, error) from error
         before = segment
     return _judged(report, foreign)
 
 
-def _glance_at_end(report: Report, folder: Path, segment: Segment) -> None:
+def _glance_at_header(report: Report, segment: Segment, before: Segment | None, *, whole: bool) -> None:
+    entry = first_entry(segment.path)
+    if entry is not None:
+        _verify_header(report, segment, before, entry, whole=whole)
+    else:
+        report.problems.append(Problem("header", segment.name, None, 0, "no line of the segment is whole"))
+
+
+def _glance_at_last(report: Report, segment: Segment, before: Segment | None) -> None:
     descriptor = open_to_read(segment.path)
     try:
-        tail = find_tail(descriptor, segment, os.fstat(descriptor).st_size)
+        last_seq = find_tail(descriptor, segment, os.fstat(descriptor).st_size).last_seq
+        gt = max(segment.first_seq - 1, last_seq - GLANCE_EVENTS)
+        offset = find_offset(descriptor, gt + 1) if gt >= segment.first_seq else 0
     finally:
         os.close(descriptor)
-    reader = Reader(folder, gt=max(0, tail.last_seq - GLANCE_EVENTS))
-    try:
-        report.events = sum(1 for _ in reader.read())
-    finally:
-        reader.close()
-    report.problems += reader.problems
-    for gap in tail.gaps:
-        detail = f"{gap.length} bytes that a crash left and nobody acknowledged; the next writer closes it"
-        report.problems.append(Problem("torn_tail", segment.name, None, gap.offset, detail))
+    if offset:
+        _glance_at_header(report, segment, before, whole=True)
+    _verify_segment(report, LineChecker(gt, report.problems), segment, before, final=True, offset=offset)
 
 
 def _judged(report: Report, foreign: list[str]) -> Report:
@@ -119,13 +118,13 @@ def _look_through(folder: Path) -> Report:
 
 
 def _verify_segment(
-    report: Report, checker: LineChecker, segment: Segment, before: Segment | None, *, final: bool
+    report: Report, checker: LineChecker, segment: Segment, before: Segment | None, *, final: bool, offset: int = 0
 ) -> None:
     check_format(segment.path)
     descriptor = open_to_read(segment.path)
-    first = True
+    first = offset == 0
     try:
-        for line in read_lines(descriptor, 0):
+        for line in read_lines(descriptor, offset):
             entry = checker.take(segment.name, line, growing=final)
             if entry is None:
                 continue
