@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from hashlib import sha256
@@ -13,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventlog.files import Files
+from turnlog.cli.main import COMMANDS
 from turnlog.testing.memobase import MemobaseDouble
 
-from .support import NOBODY, Cli, Witness, old_file
+from .support import DEADLINE_SECONDS, NOBODY, Cli, Witness, old_file
 
 TOKEN = "canary-3391-token"
 WORKER_TOKEN = "canary-5520-worker"
@@ -88,17 +91,36 @@ def test_every_undelivered_turn_arrives_and_no_delivered_one_again(
     assert cli.states("memobase") == {"delivered": 6}
 
 
+@pytest.mark.skipif("daemon" not in COMMANDS, reason="there is no daemon yet")
+def test_the_daemon_delivers_what_the_old_scripts_owed(cli: Cli, tmp_path: Path, double: MemobaseDouble) -> None:
+    """Two commands on a machine with only the old setup; started again, the daemon sends nothing again."""
+    old = setup(tmp_path / "old", double.url, synced={4}, mark="2")
+    assert cli("migrate", str(old), "--apply").code == 0
+    try:
+        for _ in range(2):
+            assert cli.process("daemon", "start").code == 0
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while cli.states("memobase") != {"delivered": 6}:
+                assert time.monotonic() < deadline, cli.states("memobase")
+                time.sleep(0.02)
+            assert cli.process("daemon", "stop").code == 0
+    finally:
+        cli.process("daemon", "stop")
+    texts = [message["content"] for blob in double.blobs() for message in blob.messages]
+    assert texts == [f"{word} {n}" for n in (3, 5, 6) for word in ("问", "答")]
+
+
 @settings(max_examples=12)
 @given(
     flags=st.lists(st.booleans(), min_size=1, max_size=12),
-    lines=st.integers(0, 14),
+    lines=st.integers(0, 12),
     as_text=st.sampled_from(["{}", "{}\n", '{{"lines": {}}}']),
 )
 def test_a_turn_is_owed_unless_its_flag_or_the_mark_says_that_it_was_delivered(
     flags: list[bool], lines: int, as_text: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Whatever the flags and the mark are; the plan has counted them before."""
-    folder = tmp_path_factory.mktemp("migrate")
+    folder, lines = tmp_path_factory.mktemp("migrate"), min(lines, len(flags))
     synced = {n for n, flag in enumerate(flags, 1) if flag}
     old = setup(folder / "old", NOBODY, count=len(flags), synced=synced, mark=as_text.format(lines))
     cli = Cli(folder / "data")
@@ -260,6 +282,7 @@ def test_what_failed_midway_is_finished_by_the_next_run(
     [
         ("data/.progress", '{"offset": 4096}', "--delivered-lines"),
         ("data/save_data.jsonl.progress", "5", "--delivered-lines"),
+        ("data/.progress", "7", "save_data.jsonl has 6: if it was begun anew since, say with --delivered-lines"),
         (".env", f"MEMOBASE_URL=http://amy:{TOKEN}@127.0.0.1:9\n", "MEMOBASE_URL: url must hold no password"),
         (".env", "MEMOBASE_URL=http://x\nMEMOBASE_SYNC_INTERVAL=often\n", "MEMOBASE_SYNC_INTERVAL"),
         (".env", f'="{TOKEN}\n', "line 1 is no NAME=value"),
@@ -278,6 +301,17 @@ def test_what_is_not_clear_is_said_and_nothing_is_done(
         assert sentence in result.sentences[0]
         assert result.sentences[-1] == "nothing was changed"
         assert "canary" not in result.out + result.err
+    assert not cli.directory.exists()
+
+
+@pytest.mark.parametrize("package", ["dotenv.parser", "yaml", "tomlkit"])
+def test_a_package_that_is_missing_is_named(cli: Cli, old: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that brings it; nothing is done."""
+    worker(old)
+    monkeypatch.setitem(sys.modules, package, None)
+    result = cli("migrate", str(old), "--apply")
+    assert result.code == 1
+    assert "pip install 'turnlog[" in result.sentence
     assert not cli.directory.exists()
 
 

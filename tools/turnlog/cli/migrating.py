@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from eventlog.files import Files
-from turnlog.cli.settings import edit, edited
+from turnlog.cli.settings import edit, edited, import_tomlkit
 from turnlog.config import Config, SinkConfig, load
 from turnlog.migration.plan import Given, Plan, PlannedTurns, save_data
 from turnlog.recorder import TurnRecorder
@@ -35,9 +35,18 @@ def carry_out(plan: Plan, given: Given) -> ImportCounts:
     return counts
 
 
+def additions(plan: Plan, given: Given) -> str:
+    """What the plan adds to the configuration, as it will stand there. Raises TurnlogError without tomlkit."""
+    tomlkit = import_tomlkit(given.config_path)
+    document = tomlkit.document()
+    change(plan, document)
+    text: str = tomlkit.dumps(document)
+    return text
+
+
 def change(plan: Plan, document: Any) -> None:
     """Put what is new into the document of a configuration; what it says already stays."""
-    import tomlkit
+    import tomlkit  # whoever has a document has it
 
     if plan.interval_seconds is not None:
         said = {"interval_seconds": plan.interval_seconds}

@@ -26,12 +26,7 @@ def edited(path: Path, change: Callable[[Any], None]) -> str:
 
     Raises ConfigError if it would not be a configuration, or if what is there is none.
     """
-    try:
-        import tomlkit
-    except ImportError as error:
-        raise TurnlogError(
-            f"changing {path} needs the package tomlkit (pip install 'turnlog[sources]'), or edit it by hand"
-        ) from error
+    tomlkit = import_tomlkit(path)
     try:
         text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
         document = tomlkit.parse(text)
@@ -41,3 +36,14 @@ def edited(path: Path, change: Callable[[Any], None]) -> str:
         raise ConfigError(f"the configuration {path} cannot be changed: {error}") from error
     parse(changed, path)
     return changed
+
+
+def import_tomlkit(path: Path) -> Any:
+    """The package that changes TOML and keeps its comments. Raises TurnlogError, naming the file, if it is missing."""
+    try:
+        import tomlkit
+    except ImportError as error:
+        raise TurnlogError(
+            f"changing {path} needs the package tomlkit (pip install 'turnlog[sources]'), or edit it by hand"
+        ) from error
+    return tomlkit

@@ -71,13 +71,14 @@ class NewSecret(Struct, frozen=True):
 class PlannedTurns(Struct, frozen=True):
     """The file of turns: whose they are, which sink has those that were delivered, and how many there are.
 
-    `turns` are all that can be read; `new` of them are not in the log yet.
+    `lines` has the file, and `turns` that can be read, of which `new` are not in the log yet.
     """
 
     path: str
     user: str
     sink: str
     lines_delivered: int
+    lines: int
     turns: int
     delivered: int
     owed: int
@@ -212,8 +213,9 @@ def _plan_turns(plan: Plan, old: OldFiles, env: Mapping[str, str], given: Given,
     lines = _lines_delivered(plan, old.marks, given)
     others = [sink.name for sink in given.config.sinks] + [str(table["name"]) for table in plan.sinks]
     sink = memobase or (others[0] if len(others) == 1 else MEMOBASE)
+    user = given.user or env.get("USER_ID") or default_user(given.environ)
     planned = PlannedTurns(
-        str(old.turns), given.user or env.get("USER_ID") or default_user(given.environ), sink, lines, 0, 0, 0, 0, 0
+        str(old.turns), user, sink, lines, lines=0, turns=0, delivered=0, owed=0, unreadable=0, new=0
     )
     counted = plan.attempt(lambda: _counted(planned, given))
     if counted is None:
@@ -249,19 +251,31 @@ def _lines_delivered(plan: Plan, marks: tuple[Path, ...], given: Given) -> int:
 
 
 def _counted(planned: PlannedTurns, given: Given) -> PlannedTurns:
-    """The same with its counts. Raises WrongUsage if the file cannot be read."""
+    """The same with its counts. Raises WrongUsage if the file cannot be read, ConfigError if its mark is another's."""
     source = save_data(planned, given.timezone)
     streams = source.discover([Path(planned.path)])
-    turns = delivered = unreadable = 0
+    lines = turns = delivered = unreadable = 0
     for stream in streams:
         for chunk in source.read(stream):
+            lines = chunk.cursor["lines"]
             turns += len(chunk.turns)
             delivered += sum(bool(turn.delivered_to) for turn in chunk.turns)
             unreadable += len(chunk.unreadable)
     with TurnRecorder(given.directory, dry_run=True) as recorder:
         new: ImportCounts = import_streams(recorder, source, streams)
+    if given.delivered_lines is None and turns and planned.lines_delivered > lines:
+        raise ConfigError(
+            f"{planned.lines_delivered} lines were delivered, and {planned.path} has {lines}: if it was begun "
+            "anew since, say with --delivered-lines how many of these"
+        )
     return structs.replace(
-        planned, turns=turns, delivered=delivered, owed=turns - delivered, unreadable=unreadable, new=new.recorded
+        planned,
+        lines=lines,
+        turns=turns,
+        delivered=delivered,
+        owed=turns - delivered,
+        unreadable=unreadable,
+        new=new.recorded,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from turnlog.cli.app import App, json_option, pass_app, say
-from turnlog.cli.migrating import carry_out, change
+from turnlog.cli.migrating import additions, carry_out
 from turnlog.cli.output import print_json, print_table
 from turnlog.config import FILE_NAME, Config, load
 from turnlog.errors import ConfigError
@@ -93,7 +93,7 @@ def _print(plan: Plan, given: Given, counts: ImportCounts | None) -> None:
         click.echo(f"recorded {counts.recorded}, unchanged {counts.unchanged}, quarantined {counts.quarantined}")
     if plan.changes_configuration:
         click.echo(f"{given.config_path} {'got' if counts else 'would get'}:\n")
-        click.echo(_toml(plan))
+        click.echo("".join(f"    {line}\n" if line else "\n" for line in additions(plan, given).splitlines()))
     for secret in plan.secrets:
         click.echo(f"{secret.path} (0600) {'holds' if counts else 'would hold'} a token")
     for sentence in plan.left_alone:
@@ -106,11 +106,3 @@ def _print_next(plan: Plan, counts: ImportCounts | None) -> None:
         click.echo("next: `turnlog doctor`, then `turnlog daemon start` or `turnlog sync --once`", err=True)
     elif not plan.problems:
         click.echo("nothing was changed; stop the old scripts, then say --apply", err=True)
-
-
-def _toml(plan: Plan) -> str:
-    import tomlkit
-
-    document = tomlkit.document()
-    change(plan, document)
-    return "".join(f"    {line}\n" for line in tomlkit.dumps(document).splitlines()).replace("    \n", "\n")
