@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eventlog import EventLog, SinkResumed
-from turnlog.doctor.log_health import check_clock, check_log, check_time_zones
+from turnlog.doctor.log_health import PROBLEMS_MAX, check_clock, check_log, check_time_zones
 
 
 def fill(directory: Path, *, ahead: float = 0.0) -> Path:
@@ -38,6 +38,17 @@ def test_damage_is_a_failure_and_a_torn_tail_is_none(tmp_path: Path) -> None:
     (finding,) = check_log(tmp_path)
     assert (finding.state, finding.remedy) == ("fail", "see all of it: turnlog verify")
     assert path.name in finding.sentence
+
+
+def test_of_much_damage_a_little_is_told(tmp_path: Path) -> None:
+    """And how much more there is."""
+    path = fill(tmp_path)
+    first = path.read_bytes().split(b"\n")[0] + b"\n"
+    path.write_bytes(first + 50 * (first[:20] + b"\0" + first[21:]) + first)
+    found = list(check_log(tmp_path))
+    assert len(found) == PROBLEMS_MAX + 1
+    assert {finding.state for finding in found} == {"fail"}
+    assert "more problems" in found[-1].sentence
 
 
 def test_a_log_that_cannot_be_read_is_a_failure(tmp_path: Path) -> None:

@@ -69,6 +69,19 @@ def test_a_folder_that_cannot_be_written_to_is_a_failure(directory: Path) -> Non
         directory.chmod(0o700)
 
 
+def test_a_disk_that_refuses_is_a_failure(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the system's reason. So is a file where the folder should be."""
+
+    def full(_: Path) -> float:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "measure_sync", full)
+    finding = only(check_sync_speed(directory))
+    assert (finding.state, "No space left" in finding.sentence) == ("fail", True)
+    finding = only(check_permissions(directory / "index.sqlite"))
+    assert (finding.state, "is no folder" in finding.sentence) == ("fail", True)
+
+
 class Room:
     """What statvfs(2) says of a file system."""
 

@@ -9,6 +9,9 @@ from eventlog import EventLog, EventLogError
 from eventlog.verify import HARMLESS
 from turnlog.doctor.findings import Finding
 
+PROBLEMS_MAX = 5
+"""So many are told; `turnlog verify` lists all."""
+
 AHEAD_SECONDS = 5.0
 """So far ahead of the clock an event may be stamped by another machine or a clock that is being corrected."""
 
@@ -21,7 +24,7 @@ def check_log(directory: Path) -> Iterator[Finding]:
     except EventLogError as error:
         yield Finding("log", "fail", str(error), "see who may read it, and which version wrote it")
         return
-    for problem in report.problems:
+    for problem in report.problems[:PROBLEMS_MAX]:
         place = f"{problem.segment}{'' if problem.offset is None else f' at {problem.offset}'}"
         if problem.kind in HARMLESS:
             yield Finding("log", "ok", f"{place}: {problem.detail}")
@@ -29,6 +32,9 @@ def check_log(directory: Path) -> Iterator[Finding]:
             yield Finding(
                 "log", "fail", f"{problem.kind} in {place}: {problem.detail}", "see all of it: turnlog verify"
             )
+    if len(report.problems) > PROBLEMS_MAX:
+        sentence = f"and {len(report.problems) - PROBLEMS_MAX} more problems"
+        yield Finding("log", "fail", sentence, "see all of it: turnlog verify")
     if report.ok:
         told = (
             f"{report.segments} segments, the last {report.events} events are whole"

@@ -26,6 +26,9 @@ _OURS = ("log", "blobs", "checkpoints", "index.sqlite*", "*.lock", "*.token", "s
 
 def check_permissions(directory: Path) -> Iterator[Finding]:
     """The folder is ours alone: conversations are private."""
+    if directory.exists() and not directory.is_dir():
+        yield Finding("permissions", "fail", f"{directory} is no folder", "name another one, or move it away")
+        return
     if not directory.is_dir():
         yield _missing("permissions", directory)
         return
@@ -114,7 +117,12 @@ def check_sync_speed(directory: Path) -> Iterator[Finding]:
     if not os.access(directory, os.W_OK | os.X_OK):
         yield Finding("sync speed", "skip", f"{directory} cannot be written to")
         return
-    seconds = measure_sync(directory)
+    try:
+        seconds = measure_sync(directory)
+    except OSError as error:
+        sentence = f"nothing can be written to {directory}: {error.strerror}"
+        yield Finding("sync speed", "fail", sentence, "make room, or see why the system refuses: dmesg")
+        return
     told = f"a small write is durable after {seconds * 1000:.1f} ms"
     if seconds > SYNC_SECONDS_SLOW:
         remedy = 'use a faster disk, or durability = "os" in [log] if a power cut may take the last turns'
