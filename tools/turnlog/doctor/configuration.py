@@ -61,10 +61,12 @@ def _source_problems(config: Config, subject: Subject) -> Iterator[str]:
 def check_secrets(subject: Subject) -> Iterator[Finding]:
     """Whether each secret is there, and in a file that nobody else can read."""
     config = subject.config
-    references = list(_references(config)) if config else []
-    if config is None or not references:
-        yield Finding(SECRETS, "skip", "the configuration refers to none that could be read")
+    if config is None:
+        yield Finding(SECRETS, "skip", "the configuration cannot be read")
         return
+    references = list(_references(config))
+    if not references:
+        yield Finding(SECRETS, "skip", "the configuration refers to none")
     for owner, reference in references:
         yield _judge_secret(owner, reference, config.folder)
 
