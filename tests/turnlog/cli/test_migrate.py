@@ -215,6 +215,20 @@ def test_without_any_address_the_turns_are_kept_and_it_is_said(cli: Cli, old: Pa
     assert pending(cli, "memobase") == [3, 5, 6, 7]
 
 
+@pytest.mark.parametrize(
+    ("said", "token"), [("${WORKER_TOKEN}", {"env": "WORKER_TOKEN"}), ("$ecret", {"file": "server.token"})]
+)
+def test_a_variable_that_a_workers_file_names_is_a_reference(
+    cli: Cli, old: Path, said: str, token: dict[str, str]
+) -> None:
+    """Only as shells and YAML readers write it: a token may begin with any sign."""
+    worker(old)
+    path = old / "workers" / "gpt" / "config.yaml"
+    path.write_text(path.read_text().replace(WORKER_TOKEN, said))
+    migrate(cli, old, "--apply")
+    assert toml(cli)["sinks"][1]["token"] == token
+
+
 def test_variables_of_the_environment_stay_there(cli: Cli, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that no file holds is not written into one."""
     (old / ".env").unlink()

@@ -34,7 +34,7 @@ SERVER = "server"
 _TOKEN_NAMES = ("MEMOBASE_ACCESS_TOKEN", "MEMOBASE_TOKEN")
 _MAIL_NAMES = ("OPENAI_EMAIL_USERNAME", "OPENAI_EMAIL_PASSWORD")
 _ENV_NAMES = ("MEMOBASE_URL", *_TOKEN_NAMES, "MEMOBASE_SYNC_INTERVAL", "USER_ID", *_MAIL_NAMES)
-_REFERENCE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", re.ASCII)
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 
 T = TypeVar("T")
 
@@ -173,7 +173,7 @@ def _plan_memobase(plan: Plan, env: Mapping[str, str], given: Given) -> str | No
     table: dict[str, Any] = {"name": _free_name(plan, given, MEMOBASE), "type": MEMOBASE, "url": url}
     name = next((name for name in _TOKEN_NAMES if env.get(name) or given.environ.get(name)), None)
     if name is not None:
-        table |= _token(plan, env.get(name) or f"${name}", name, f"{table['name']}.token", given)
+        table |= _token(plan, env.get(name) or f"${{{name}}}", name, f"{table['name']}.token", given)
     plan.sinks.append(table)
     return str(table["name"])
 

@@ -103,6 +103,6 @@ def _print(plan: Plan, given: Given, counts: ImportCounts | None) -> None:
 
 def _print_next(plan: Plan, counts: ImportCounts | None) -> None:
     if counts is not None:
-        click.echo("next: `turnlog doctor`, then `turnlog daemon start` or `turnlog sync --once`", err=True)
+        say("next: `turnlog doctor`, then `turnlog daemon start` (`reload` if it runs) or `turnlog sync --once`")
     elif not plan.problems:
-        click.echo("nothing was changed; stop the old scripts, then say --apply", err=True)
+        say("nothing was changed; stop the old scripts, then say --apply")
