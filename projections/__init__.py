@@ -37,6 +37,7 @@ from projections.policy import (
     next_probe_at,
     waits_for,
 )
+from projections.revisions import Standing, standing
 from projections.sources import SOURCES, Sources, SourceState, StreamState
 from projections.statistics import STATISTICS, SinkCounts, Statistics
 from projections.turns import Lane, Turns
@@ -73,6 +74,7 @@ __all__ = [
     "SinkState",
     "SourceState",
     "Sources",
+    "Standing",
     "Statistics",
     "StreamState",
     "Try",
@@ -91,5 +93,6 @@ __all__ = [
     "next_probe_at",
     "open_notices",
     "replay",
+    "standing",
     "waits_for",
 ]

@@ -11,13 +11,14 @@ from typing import Any, Self
 import msgspec
 from msgspec import Struct
 
-from eventlog import ROLES, Durability, Event, EventLog, InvalidEvent, Message, TurnRecorded
-from projections import Index, content_digest
+from eventlog import ROLES, ConversationNoted, Durability, Event, EventLog, InvalidEvent, Message, TurnRecorded
+from projections import Index, Known, Standing, content_digest, standing
 from turnlog.clock import as_utc
 from turnlog.config import default_user
 from turnlog.convert import convert
 from turnlog.errors import BadTurn
 from turnlog.ids import uuid7
+from turnlog.recorded_turns import RecordedTurns
 from turnlog.text import clean
 
 INDEX_NAME = "index.sqlite"
@@ -47,6 +48,7 @@ class TurnRecorder:
     ) -> None:
         self.log = EventLog.open(directory, durability=durability, read_only=dry_run)
         self.index = Index(self.log, None if dry_run else Path(directory) / INDEX_NAME)
+        self.turns = RecordedTurns(self.log)
         self._dry_run = dry_run
 
     def record(
@@ -76,16 +78,23 @@ class TurnRecorder:
         return self.record_many([make_turn({**fields, **said, **times, "source": source})])[0]
 
     def record_many(
-        self, turns: Iterable[TurnRecorded], *, more: MoreEvents | None = None, adopt: bool = False
+        self,
+        turns: Iterable[TurnRecorded],
+        *,
+        more: MoreEvents | None = None,
+        adopt: bool = False,
+        keep_newest: bool = False,
     ) -> list[Recorded]:
         """Record turns in order, in one write and one sync; their `revision` and `supersedes` are set here.
 
         `more` names further events for the same write; it is called with the index while nobody else writes. With
         `adopt` a turn that is known stays with the user and in the conversation that it is known in. Otherwise raises
-        BadTurn if they are others than before; AppendFailed if the system refuses.
+        BadTurn if they are others than before; AppendFailed if the system refuses. With `keep_newest` an older state
+        of a turn (see `projections.standing`) is no revision: the newest stays. What it says otherwise than the newest
+        is kept beside the log, and named by a note of the conversation.
         """
         with self.index.locked():
-            batch = _Batch(self, adopt=adopt)
+            batch = _Batch(self, adopt=adopt, keep_newest=keep_newest)
             for turn in turns:
                 batch.add(turn)
             batch.write(more(self.index) if more else ())
@@ -100,13 +109,16 @@ class TurnRecorder:
     def close(self) -> None:
         """Let go of the files."""
         self.index.close()
+        self.turns.close()
         self.log.close()
 
     def append(self, events: Sequence[Event]) -> range:
         """Append events without waiting for the disk, under the index's lock; a dry run only pretends to."""
         if not self._dry_run:
             return self.log.append_many(events, sync=False)
-        return self.index.pretend(events)
+        seqs = self.index.pretend(events)
+        self.turns.pretend(seqs, events)
+        return seqs
 
     def keep_blob(self, data: bytes) -> str:
         """Keep a payload beside the log; returns its SHA-256. A dry run keeps nothing."""
@@ -124,10 +136,12 @@ class TurnRecorder:
 class _Batch:
     """Turns on their way into the log: told apart first, then written together, under the index's lock."""
 
-    def __init__(self, recorder: TurnRecorder, *, adopt: bool) -> None:
+    def __init__(self, recorder: TurnRecorder, *, adopt: bool, keep_newest: bool) -> None:
         self.results: list[Recorded] = []
         self._recorder = recorder
         self._adopt = adopt
+        self._keep_newest = keep_newest
+        self._notes: list[ConversationNoted] = []
         self._new: dict[str, tuple[TurnRecorded, int]] = {}  # by turn_id, with the result that waits for its seq
         recorder.index.refresh()
 
@@ -148,20 +162,34 @@ class _Batch:
         if known is not None and known.same is not None:
             self.results.append(Recorded(known.same.seq, turn.turn_id, known.same.revision, new=False))
             return
+        if known is not None and self._keep_newest and self._is_older(turn, known):
+            self.results.append(Recorded(known.last.seq, turn.turn_id, known.last.revision, new=False))
+            return
         revision, supersedes = (known.last.revision + 1, known.last.seq) if known else (1, None)
         turn = msgspec.structs.replace(turn, revision=revision, supersedes=supersedes)
         self._new[turn.turn_id] = (turn, len(self.results))
         self.results.append(Recorded(0, turn.turn_id, revision, new=True))
 
+    def _is_older(self, turn: TurnRecorded, known: Known) -> bool:
+        newest = self._recorder.turns.get(known.last.seq)
+        how = Standing.AFTER if newest is None else standing(turn, newest)
+        if how is Standing.BEFORE:
+            digest = self._recorder.keep_blob(msgspec.json.encode(turn))
+            notes = {"turn": turn.turn_id, "older": {"digest": digest, "media_type": "application/json"}}
+            note = ConversationNoted(source=turn.source, conversation=turn.conversation, notes=notes)
+            self._notes += [note] if self._recorder.index.is_news(note) and note not in self._notes else []
+        return how is not Standing.AFTER
+
     def write(self, more: Sequence[Event]) -> None:
         """Append what is new, and `more` behind it."""
         try:
-            seqs = self._recorder.append([*(turn for turn, _ in self._new.values()), *more])
+            seqs = self._recorder.append([*(turn for turn, _ in self._new.values()), *self._notes, *more])
         except InvalidEvent as error:
             raise BadTurn(str(error)) from error
         for seq, (turn, position) in zip(seqs, self._new.values(), strict=False):
             self.results[position] = Recorded(seq, turn.turn_id, turn.revision, new=True)
         self._new.clear()
+        self._notes.clear()
 
 
 def _digest(turn: TurnRecorded) -> bytes:

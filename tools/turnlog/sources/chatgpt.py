@@ -40,7 +40,7 @@ from typing import Any, ClassVar
 from turnlog.sources.base import Keep, Stream
 from turnlog.sources.chatgpt_assets import Assets
 from turnlog.sources.chatgpt_messages import node_of
-from turnlog.sources.export_conversations import Taken, Taking
+from turnlog.sources.export_conversations import Taken, Taking, updated_at
 from turnlog.sources.export_parts import Payloads, digest_of, text_at, without
 from turnlog.sources.exports import ExportSource
 from turnlog.sources.objects import CannotRead
@@ -94,7 +94,7 @@ class _Taking(Taking):
             title=text_at(record, "title") or None,
             shown=text_at(record, "current_node"),
             fields=without(record, "mapping", "title", "id", "conversation_id", "update_time"),
-            meta={**meta, **gizmo},
+            meta={**meta, **gizmo, **updated_at(record.get("update_time"))},
         )
 
     def _nodes(self, mapping: Mapping[str, Any]) -> list[Node]:

@@ -33,7 +33,7 @@ from typing import Any, ClassVar
 from eventlog import ConversationNoted
 from turnlog.sources.base import Keep, Stream
 from turnlog.sources.claude_export_messages import design_message, node_of
-from turnlog.sources.export_conversations import Taken, Taking
+from turnlog.sources.export_conversations import Taken, Taking, updated_at
 from turnlog.sources.export_parts import Payloads, dicts_at, digest_of, text_at, without
 from turnlog.sources.exports import ExportSource
 from turnlog.sources.objects import CannotRead
@@ -83,7 +83,7 @@ class _Taking(Taking):
             title=text_at(record, "name", "title") or None,
             shown=text_at(record, "current_leaf_message_uuid"),
             fields=without(record, "uuid", "name", "title", "chat_messages", "messages", "updated_at"),
-            meta=meta,
+            meta={**meta, **updated_at(record.get("updated_at"))},
         )
 
     def _nodes(self, messages: list[dict[str, Any]]) -> Iterator[Node]:

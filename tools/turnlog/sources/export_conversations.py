@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from eventlog import ConversationNoted, TurnRecorded
 from turnlog.sources.export_parts import Payloads, is_uuid, without
+from turnlog.sources.times import utc
 from turnlog.sources.trees import Node, Tree
 
 
@@ -14,6 +15,12 @@ class Taken(NamedTuple):
 
     turns: Sequence[TurnRecorded] = ()
     notes: Sequence[ConversationNoted] = ()
+
+
+def updated_at(value: Any) -> dict[str, str]:
+    """The field of `meta` that tells which of two exports' states of a turn is newer (see `projections.standing`)."""
+    moment = utc(value)
+    return {"updated_at": moment.isoformat(timespec="microseconds")} if moment else {}
 
 
 class Taking(ABC):

@@ -97,7 +97,7 @@ def take_in(
             notes.append(_advanced(source.name, stream, chunk))
         return notes
 
-    for result in recorder.record_many(chunk.turns, more=more, adopt=source.global_ids):
+    for result in recorder.record_many(chunk.turns, more=more, adopt=source.global_ids, keep_newest=True):
         if not result.new:
             counts.unchanged += 1
         elif result.revision > 1:
