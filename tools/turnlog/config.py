@@ -63,6 +63,24 @@ class SyncConfig(Struct, frozen=True):
         return RetryPolicy(self.max_attempts, self.base_seconds, self.max_seconds)
 
 
+class ImportLimits(Struct, frozen=True):
+    """`[import]`: what an archive may be with all that is nested in it, and what one compressed file may be.
+
+    `ratio_max` is of unpacked to packed, for what unpacks to over 16 MiB; text is below 50.
+    """
+
+    entries_max: int = 200_000
+    entry_bytes_max: int = 16 * 1024**3
+    total_bytes_max: int = 64 * 1024**3
+    ratio_max: int = 200
+    nesting_max: int = 2
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+
+
 class SinkConfig(Struct, frozen=True):
     """One `[[sinks]]`: its name and type, whether it gets what was recorded before, and its own options."""
 
@@ -86,6 +104,7 @@ class Config(Struct, frozen=True):
 
     log: LogConfig = LogConfig()
     sync: SyncConfig = SyncConfig()
+    limits: ImportLimits = ImportLimits()
     sinks: tuple[SinkConfig, ...] = ()
     sources: tuple[SourceConfig, ...] = ()
     path: Path | None = None
@@ -99,6 +118,7 @@ class Config(Struct, frozen=True):
 class _Sections(Struct, frozen=True):
     log: dict[str, Any] = field(default_factory=dict)
     sync: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict, name="import")
     sinks: list[dict[str, Any]] = field(default_factory=list)
     sources: list[dict[str, Any]] = field(default_factory=list)
 
@@ -157,6 +177,7 @@ def _build(data: dict[str, Any], path: Path | None, environ: Mapping[str, str]) 
     return Config(
         log=convert(sections.log, LogConfig, where=f"{where}, [log]", error=ConfigError),
         sync=convert(sync, SyncConfig, where=f"{where}, [sync]", error=ConfigError),
+        limits=convert(sections.limits, ImportLimits, where=f"{where}, [import]", error=ConfigError),
         sinks=(*sinks, *_old_sink(environ, sinks)),
         sources=tuple(_source(table, f"{where}, source {i}") for i, table in enumerate(sections.sources, start=1)),
         path=path,

@@ -1,7 +1,6 @@
 """Turns read back by seq: from the log, or from what a dry run would have appended to it."""
 
 from collections.abc import Iterable
-from tempfile import TemporaryFile
 from typing import IO
 
 import msgspec
@@ -29,6 +28,8 @@ class RecordedTurns:
     def pretend(self, seqs: Iterable[int], events: Iterable[Event]) -> None:
         """Remember turns as if they were in the log."""
         if self._file is None:
+            from tempfile import TemporaryFile  # 10 ms that only a dry run needs
+
             self._file = TemporaryFile()  # noqa: SIM115 - it is closed with this
         offset = self._file.seek(0, 2)
         for seq, event in zip(seqs, events, strict=True):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from eventlog import TurnRecorded
 from projections import content_digest
+from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
-from turnlog.sources.archives import Limits
 from turnlog.sources.base import Stream
 from turnlog.sources.chatgpt import ChatGpt
 from turnlog.sources.claude_export import ClaudeExport
@@ -89,14 +89,14 @@ def test_the_old_scripts_files_are_nobody_elses(tmp_path: Path) -> None:
     old, new = tmp_path / "save_data.jsonl", tmp_path / "conversations.json"
     old.write_text('{"messages":[{"role":"user","content":"hi"}]}\n')
     new.write_bytes(sample(talk))
-    assert [kind.recognises(old) for kind in (ChatGpt, ClaudeExport, SaveData)] == [False, False, True]
-    assert [kind.recognises(new) for kind in (ChatGpt, ClaudeExport, SaveData)] == [True, False, False]
+    assert [kind(user="a").recognises(old) for kind in (ChatGpt, ClaudeExport, SaveData)] == [False, False, True]
+    assert [kind(user="a").recognises(new) for kind in (ChatGpt, ClaudeExport, SaveData)] == [True, False, False]
 
 
 @each_source
 def test_what_holds_nothing_is_refused(source: type[ExportSource], make: Talk, tmp_path: Path) -> None:
     """A folder, and a zip, without an export; a zip beyond the limits that the source was given; an empty user."""
-    reader = source(user="ann", limits=Limits(entries_max=1))
+    reader = source(user="ann", limits=ImportLimits(entries_max=1))
     empty, wrong, large = tmp_path / "empty", tmp_path / "wrong.zip", tmp_path / "large.zip"
     empty.mkdir()
     wrong.write_bytes(zipped({"x": "y"}))
@@ -104,7 +104,7 @@ def test_what_holds_nothing_is_refused(source: type[ExportSource], make: Talk, t
     for path, sentence in (
         (empty, f"holds no export of {source.program}; name the folder, or its zip file"),
         (wrong, f"holds no conversations of {source.program}; name its export"),
-        (large, "holds more than 1 files; unpack what you need of it"),
+        (large, "holds more than 1 files; entries_max in [import] says how many it may be"),
     ):
         with pytest.raises(WrongUsage) as caught:
             reader.discover([path])
@@ -328,7 +328,7 @@ def test_all_that_real_exports_say_is_recorded(
 ) -> None:
     """Every prompt, answer, call and result, counted without the importer, is in the log, once; again adds nothing."""
     path = TRANSCRIPTS / name
-    assert source.recognises(path)
+    assert source(user="a").recognises(path)
     assert imported(tmp_path, source, path).quarantined == 0
     again = imported(tmp_path, source, path)
     assert (again.recorded, again.revised, again.quarantined) == (0, 0, 0)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from eventlog import Part, TurnRecorded
 from projections import content_digest
+from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
-from turnlog.sources import gemini_zip
 from turnlog.sources.base import Source
 from turnlog.sources.gemini_takeout import Gemini
 from turnlog.sources.gemini_takeout_dates import read_date
@@ -235,22 +235,16 @@ def test_a_zip_is_read_like_a_folder(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["takeout-1.zip"]
 
 
-@pytest.mark.parametrize(
-    ("limit", "value", "reason"),
-    [
-        ("RATIO_MAX", 5, "as no text does"),
-        ("MEMBER_BYTES_MAX", 10, "more than is unpacked"),
-        ("TOTAL_BYTES_MAX", 10, "more than is unpacked"),
-        ("ENTRIES_MAX", 1, "entries"),
-    ],
-)
-def test_zip_bombs_are_set_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, reason: str
-) -> None:
-    """What exceeds a limit is not unpacked, and said."""
+def test_a_zip_beyond_the_limits_is_refused(tmp_path: Path) -> None:
+    """Before anything of it is read, by a sentence that names the limit."""
     path = zipped(tmp_path / "x.zip", {"a.json": b"[" + b" " * 3_000_000 + b"]", "b.json": b"[]"})
-    monkeypatch.setattr(gemini_zip, limit, value)
-    assert reason in unreadable_of(read(Gemini(), path))[0].reason
+    for limits, name in (
+        (ImportLimits(entry_bytes_max=10), "entry_bytes_max"),
+        (ImportLimits(total_bytes_max=10), "total_bytes_max"),
+        (ImportLimits(entries_max=1), "entries_max"),
+    ):
+        with pytest.raises(WrongUsage, match=name):
+            read(Gemini(limits=limits), path)
 
 
 def test_a_member_that_lies_about_its_size_is_set_apart(tmp_path: Path) -> None:
@@ -266,7 +260,8 @@ def test_a_damaged_zip_is_set_apart(tmp_path: Path) -> None:
     path = zipped(tmp_path / "x.zip", {"a.json": json.dumps(ROWS).encode(), "b.json": json.dumps(ROWS).encode()})
     whole = path.read_bytes()
     path.write_bytes(whole[:-30])
-    assert unreadable_of(read(Gemini(), path))[0].reason.startswith("it is no whole zip file")
+    with pytest.raises(WrongUsage, match="is no whole zip file"):
+        read(Gemini(), path)
     path.write_bytes(whole[:60] + b"\0\0\0\0" + whole[64:])
     chunks = read(Gemini(), path)
     assert len(turns_of(chunks)) == 6

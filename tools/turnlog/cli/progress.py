@@ -1,9 +1,9 @@
-"""What a running delivery looks like: a live table on a terminal, a line now and then on a pipe."""
+"""What a running delivery looks like: a live table on a terminal, a line now and then on a pipe. An import: a bar."""
 
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,9 @@ _LINE_SECONDS = 10.0
 """How often a pipe is told how far it is, while something happens."""
 
 _DRAWN_PER_SECOND = 4
+
+_BAR_BYTES_MIN = 4 * 1024 * 1024
+"""Less is read before a bar could be looked at."""
 
 
 class Progress:
@@ -110,6 +113,37 @@ def show_progress(*, lasting: bool, quiet: bool) -> Iterator[Progress]:
             yield table
     else:
         yield Lines(lasting=lasting)
+
+
+@contextmanager
+def import_bar(size_bytes: int, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, for files large enough to wait for: bytes, turns, rate and the time that is left.
+
+    What it gives is told of each few bytes and turns that were read.
+    """
+    if quiet or size_bytes < _BAR_BYTES_MIN or not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.TextColumn("importing"),
+        bars.BarColumn(),
+        bars.DownloadColumn(),
+        bars.TextColumn("{task.fields[turns]} turns"),
+        bars.TransferSpeedColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, turns = bar.add_task("importing", total=size_bytes, turns=0), 0
+
+        def tell(read_bytes: int, found: int) -> None:
+            nonlocal turns
+            turns += found
+            bar.update(task, advance=read_bytes, turns=turns)
+
+        yield tell
 
 
 def _figures(sink: SinkDelivery) -> list[tuple[str, int]]:

@@ -2,8 +2,8 @@
 
 Nothing is unpacked by its name: the name of an entry only tells what it is, and is never a path. A zip in a zip is
 spooled into an unnamed temporary file. What nobody would pack by accident is refused before it is read: more entries,
-more bytes, or a higher ratio of unpacked to packed than `Limits` allow. Zips overlap their entries to claim more than
-they hold (David Fifield, "A better zip bomb", 2019); the ratio of the whole archive finds those too.
+more bytes, or a higher ratio of unpacked to packed than `ImportLimits` allow. Zips overlap their entries to claim more
+than they hold (David Fifield, "A better zip bomb", 2019); the ratio of the whole archive finds those too.
 """
 
 import stat
@@ -12,12 +12,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from lzma import LZMAError
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import SpooledTemporaryFile, TemporaryFile
 from typing import IO, BinaryIO, NamedTuple, Protocol
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from msgspec import Struct
-
+from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
 from turnlog.sources.files import open_regular, path_text
 from turnlog.sources.objects import CannotRead
@@ -28,18 +27,10 @@ _MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _ENCRYPTED = 0x1
 _COPY_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
+_MEMORY_BYTES = 8 * 1024 * 1024
 _RATIO_MATTERS_BYTES = 16 * 1024 * 1024
 _ERRORS = (BadZipFile, zlib.error, LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 """What `zipfile` raises for an archive that is damaged, or packed in a way that it does not know."""
-
-
-class Limits(Struct, frozen=True):
-    """What an archive may be, with all that is nested in it; `ratio_max` is for what unpacks to over 16 MiB."""
-
-    entries_max: int = 200_000
-    total_bytes_max: int = 64 * 1024**3
-    ratio_max: int = 200
-    nesting_max: int = 2
 
 
 class Readable(Protocol):
@@ -78,7 +69,7 @@ class Archive:
     Raises WrongUsage if it is no whole zip, or is beyond the limits. Close it at the end.
     """
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: ImportLimits) -> None:
         self.members: list[Member] = []
         self.problems: list[Problem] = []
         self._name = path_text(path)
@@ -138,18 +129,38 @@ class Archive:
         unpacked = sum(entry.file_size for entry in entries)
         self._total_bytes += unpacked
         limits = self._limits
-        if self._entries > limits.entries_max:
-            raise WrongUsage(f"{self._name} holds more than {limits.entries_max} files; unpack what you need of it")
-        if self._total_bytes > limits.total_bytes_max:
-            most = limits.total_bytes_max
-            raise WrongUsage(f"{self._name} would unpack to more than {most} bytes; unpack what you need of it")
-        sizes = [(entry.file_size, entry.compress_size) for entry in entries]
-        for large, small in (*sizes, (unpacked, size_bytes)):
-            if large > max(_RATIO_MATTERS_BYTES, small * limits.ratio_max):
-                raise WrongUsage(
-                    f"{self._name} would unpack to more than {limits.ratio_max} times its size, as zip bombs do; "
-                    "unpack it yourself if you trust it"
-                )
+        largest = max((entry.file_size for entry in entries), default=0)
+        for found, most, what in (
+            (self._entries, limits.entries_max, "holds more than {} files; entries_max"),
+            (largest, limits.entry_bytes_max, "holds a file of more than {} bytes; entry_bytes_max"),
+            (self._total_bytes, limits.total_bytes_max, "would unpack to more than {} bytes; total_bytes_max"),
+        ):
+            if found > most:
+                raise WrongUsage(f"{self._name} {what.format(most)} in [import] says how many it may be")
+        for large, small in (*((entry.file_size, entry.compress_size) for entry in entries), (unpacked, size_bytes)):
+            check_ratio(self._name, large, small, limits)
+
+
+def check_ratio(name: str, unpacked_bytes: int, packed_bytes: int, limits: ImportLimits) -> None:
+    """Raise WrongUsage for what unpacks to many times its size."""
+    if unpacked_bytes > max(_RATIO_MATTERS_BYTES, packed_bytes * limits.ratio_max):
+        raise WrongUsage(
+            f"{name} would unpack to more than {limits.ratio_max} times its size, as zip bombs do; "
+            "if you trust it, raise ratio_max in [import]"
+        )
+
+
+def spooled(member: Member) -> tuple[IO[bytes], str]:
+    """A member's bytes as a file that can be read anywhere, and why it ends too early if it does. Close it."""
+    file, opened = SpooledTemporaryFile(max_size=_MEMORY_BYTES), member.open()  # noqa: SIM115 - the caller closes it
+    reason = ""
+    try:
+        while data := opened.read(_COPY_BYTES):
+            file.write(data)
+    except CannotRead as error:
+        reason = str(error)
+    file.seek(0)
+    return file, reason
 
 
 def _is_link(entry: ZipInfo) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 from msgspec import Struct
 
 from eventlog import ConversationNoted, NoticeRaised, TurnRecorded
+from turnlog.config import ImportLimits
 
 Keep = Callable[[bytes], str]
 """Keeps a payload that is too large, or too raw, for an event beside the log; returns its SHA-256, which names it."""
@@ -28,10 +29,11 @@ def keep_nothing(data: bytes) -> str:
 
 
 class SourceOptions(Struct, frozen=True):
-    """What a source is told: whose turns they are, and where naive times are from (None: this machine)."""
+    """What a source is told: whose turns they are, where naive times are from (None: this machine), what it unpacks."""
 
     user: str = "default"
     timezone: tzinfo | None = None
+    limits: ImportLimits = ImportLimits()
 
 
 class Stream(Struct, frozen=True):
@@ -57,9 +59,10 @@ class Unreadable(Struct, frozen=True):
 class Chunk(Struct, frozen=True):
     """Some turns of a stream in order, what could not be read among them, and the cursor behind it all.
 
-    `cursor` is plain JSON data and means something to its source only; `fingerprint` tells whether a stream still
-    begins as it did. `offset` is how many bytes of the stream have been read, for progress bars. `notes` are what is
-    said of conversations beside their turns: titles, branches, which other conversations hold a turn too; and notices.
+    `cursor` is plain JSON data and means something to its source only; None says that nobody is to go on from here.
+    `fingerprint` tells whether a stream still begins as it did. `offset` is how many bytes of the stream have been
+    read, for progress bars. `notes` are what is said of conversations beside their turns: titles, branches, which other
+    conversations hold a turn too; and notices.
     """
 
     turns: tuple[TurnRecorded, ...]
@@ -88,8 +91,7 @@ class Source(Named, Protocol):
     def from_options(cls, options: SourceOptions) -> Self:
         """A source for a user."""
 
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognises(self, path: Path) -> bool:
         """Whether a regular file is one of its own, by its structure and not by its name. Raises nothing."""
 
     def discover(self, paths: Sequence[Path]) -> list[Stream]:

@@ -15,8 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
-from turnlog.sources.archives import Archive, Limits, Member, is_archive
+from turnlog.sources.archives import Archive, Member, is_archive
 from turnlog.sources.export_parts import Payloads, media_type_of
 from turnlog.sources.files import open_regular
 from turnlog.sources.objects import CannotRead
@@ -56,7 +57,7 @@ class Assets:
     Nothing is looked at before the first one is asked for. Close it at the end.
     """
 
-    def __init__(self, places: Sequence[Path], limits: Limits, payloads: Payloads) -> None:
+    def __init__(self, places: Sequence[Path], limits: ImportLimits, payloads: Payloads) -> None:
         self._places = places
         self._limits = limits
         self._payloads = payloads

@@ -32,7 +32,9 @@ How such a file is read (facts about the format were measured on the files of 20
 9. The files grow at their end. A cursor is the place where the last turn begins, with what must be known there, and a
    digest of all before it; if the file no longer begins so, if a sub-agent's file of an earlier turn has grown, or if a
    prompt goes back to before the cursor, everything is read again.
-10. Damage costs what is damaged (see `claude_code_lines`). Memory holds the turns of one chunk, their sub-agents' work,
+10. Compressed files (`.jsonl.gz`, `.jsonl.zst`) are read as what they were; where the plain one lies beside, it counts.
+   What tools gave that was too large for the file is kept beside the log (see `claude_code_outputs`).
+11. Damage costs what is damaged (see `claude_code_lines`). Memory holds the turns of one chunk, their sub-agents' work,
    and some 150 bytes for each record of the session.
 """
 
@@ -42,14 +44,19 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from msgspec.structs import replace
+
+from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
-from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, keep_nothing
+from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
 from turnlog.sources.claude_code_agents import Agents, read_meta, transcript_of_meta, transcripts_in
+from turnlog.sources.claude_code_outputs import Outputs
 from turnlog.sources.claude_code_payloads import Payloads
 from turnlog.sources.claude_code_records import STATES, Messages, type_of
 from turnlog.sources.claude_code_session import Session
 from turnlog.sources.files import open_regular, path_text, refusal
 from turnlog.sources.objects import objects_on
+from turnlog.sources.packed import Unpacked, plain_path, unpacked, unpacking_errors
 from turnlog.text import clean
 
 PASSES_MAX = 5
@@ -65,23 +72,31 @@ class ClaudeCode:
     name: ClassVar[str] = "claude_code"
     global_ids: ClassVar[bool] = True
 
-    def __init__(self, *, user: str = "default", timezone: tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        user: str = "default",
+        timezone: tzinfo | None = None,
+        limits: ImportLimits = ImportLimits(),  # noqa: B008 - frozen
+    ) -> None:
         self._user: str = clean(user)[0]
         self._timezone = timezone
-        self._agents = Agents()
+        self._agents = Agents(limits)
 
     @classmethod
     def from_options(cls, options: SourceOptions) -> Self:
         """See `Source.from_options`."""
-        return cls(user=options.user, timezone=options.timezone)
+        return cls(user=options.user, timezone=options.timezone, limits=options.limits)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
         """Whether one of the first lines is a record of a session, or the file says which sub-agent one is of."""
+        refusals: tuple[type[Exception], ...] = (WrongUsage, *unpacking_errors())
         try:
             with open_regular(path) as file:
-                lines = [file.readline(_RECOGNISED_BYTES_MAX) for _ in range(_RECOGNISED_LINES_MAX)]
-        except (WrongUsage, OSError):
+                content = unpacked(path, file)
+                lines = [content.readline(_RECOGNISED_BYTES_MAX) for _ in range(_RECOGNISED_LINES_MAX)]
+        except refusals:
             return False
         records = (piece.record for line in lines for piece in objects_on(line))
         return any(_is_record(record) for record in records) or bool(read_meta(path))
@@ -104,12 +119,13 @@ class ClaudeCode:
 
         Raises WrongUsage if a file of the session cannot be read.
         """
-        messages = Messages(Payloads(keep), self._timezone)
+        messages, path = Messages(Payloads(keep), self._timezone), plain_path(stream.path)
         for _ in range(PASSES_MAX):
             try:
-                with open_regular(stream.path) as file:
-                    session = Session(file, stream.path, messages, self._agents, source=self.name, user=self._user)
-                    yield from session.chunks(cursor)
+                opened, outputs = self._agents.open(stream.path), Outputs(path, keep)
+                with opened.file as file:
+                    session = Session(file, path, messages, self._agents, outputs, source=self.name, user=self._user)
+                    yield from _as_packed(session.chunks(cursor), opened, stream)
             except OSError as error:
                 raise refusal(stream.path, error) from error
             if not session.is_rewritten:
@@ -127,6 +143,18 @@ class ClaudeCode:
                 yield from (each for each in dict.fromkeys(found) if self.recognises(each))
             else:
                 yield self._agents.session_file(transcript_of_meta(path))
+
+
+def _as_packed(chunks: Iterator[Chunk], opened: Unpacked, stream: Stream) -> Iterator[Chunk]:
+    """The chunks of a file that may be compressed: how far it is read is told of its bytes on the disk."""
+    damage = (Unreadable("the end", opened.damage, opened.damage.encode()),) if opened.damage else ()
+    ratio = min(1.0, stream.size_bytes / max(1, opened.size_bytes))
+    for chunk in chunks:
+        unreadable = (*damage, *chunk.unreadable)
+        yield replace(chunk, unreadable=unreadable, offset=int(chunk.offset * ratio)) if ratio < 1 or damage else chunk
+        damage = ()
+    if damage:
+        yield Chunk((), damage, None, "", 0)
 
 
 def _is_record(record: dict[str, Any]) -> bool:

@@ -7,18 +7,20 @@ the result of the call names the agent, or its prompt is the agent's first line.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
 from turnlog.sources.claude_code_lines import Lines, Record
 from turnlog.sources.claude_code_prompts import texts_of
 from turnlog.sources.claude_code_records import Messages
 from turnlog.sources.files import open_regular, path_text
+from turnlog.sources.packed import ENDINGS, Unpacked, open_unpacked, plain_path
 
 FOLDER = "subagents"
 _META_ENDING = ".meta.json"
@@ -44,7 +46,8 @@ class AgentFile(NamedTuple):
 class Agents:
     """Finds sub-agents' files; remembers which session a file beside others is of."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ImportLimits = ImportLimits()) -> None:  # noqa: B008 - frozen
+        self._limits = limits
         self._sessions: dict[Path, str] = {}
 
     def session_file(self, path: Path) -> Path:
@@ -58,20 +61,36 @@ class Agents:
             main = path.with_name(f"{session}.jsonl") if session and Path(session).name == session else path
         else:
             return path
-        return main if is_own_file(main) else path
+        return next((found for found in _forms(main) if is_own_file(found)), path)
+
+    def open(self, path: Path) -> Unpacked:
+        """A transcript, unpacked if it is compressed. Raises WrongUsage."""
+        return open_unpacked(path, self._limits)
 
     def files(self, main: Path, session: str, messages: Messages) -> list[AgentFile]:
-        """The sub-agents of the session whose file is `main`, in the order of their names."""
+        """The sub-agents of the session whose file is `main`, uncompressed, in the order of their names."""
         folder = main.with_suffix("")
         found = [(path.relative_to(folder).as_posix(), path) for path in transcripts_in(folder / FOLDER)]
         if not main.name.startswith("agent-"):
-            beside = sorted(main.parent.glob("agent-*.jsonl"))
-            found += [(path.name, path) for path in beside if is_own_file(path) and self._session(path) == session]
-        return [agent for name, path in found if (agent := _agent(name, path, messages))]
+            beside = _plain_first(path for path in main.parent.glob("agent-*") if is_transcript(path))
+            found += [(path.name, path) for path in beside if self._session(path) == session]
+        return [agent for name, path in found if (agent := self._agent(name, path, messages))]
+
+    def _agent(self, name: str, path: Path, messages: Messages) -> AgentFile | None:
+        try:
+            size_bytes = path.stat().st_size
+        except OSError:
+            return None  # it is gone meanwhile
+        first = self._first_record(path)
+        return _agent_file(name, path, size_bytes, first.fields, messages) if first else None
+
+    def _first_record(self, path: Path) -> Record | None:
+        with self.open(path).file as file:
+            return next((piece for piece in Lines(file).read() if isinstance(piece, Record)), None)
 
     def _session(self, path: Path) -> str:
         if path not in self._sessions:
-            first = next(_records(path), None)
+            first = self._first_record(path)
             session = first.fields.get("sessionId") if first else None
             if not isinstance(session, str):
                 return ""
@@ -90,8 +109,23 @@ def transcripts_in(folder: Path) -> list[Path]:
         return []
     found = []
     for parent, _, names in os.walk(folder, onerror=refuse):
-        found += [path for name in names if name.endswith(".jsonl") and is_own_file(path := Path(parent, name))]
-    return sorted(found)
+        found += [path for name in names if is_transcript(path := Path(parent, name))]
+    return _plain_first(found)
+
+
+def is_transcript(path: Path) -> bool:
+    """Whether a regular file stands there that is named as transcripts are, compressed or not."""
+    return plain_path(path).suffix == ".jsonl" and is_own_file(path)
+
+
+def _forms(path: Path) -> list[Path]:
+    """How a transcript may lie there: as it is, or compressed."""
+    return [path, *(path.with_name(path.name + ending) for ending in ENDINGS)]
+
+
+def _plain_first(paths: Iterable[Path]) -> list[Path]:
+    """Each transcript once, in order: where it lies beside its compressed copy, the plain one."""
+    return list({plain_path(path): path for path in sorted(paths, reverse=True)}.values())[::-1]
 
 
 def is_own_file(path: Path) -> bool:
@@ -119,30 +153,19 @@ def read_meta(path: Path) -> dict[str, Any]:
     return about if isinstance(about, dict) and isinstance(about.get("agentType"), str) else {}
 
 
-def _agent(name: str, path: Path, messages: Messages) -> AgentFile | None:
-    try:
-        size_bytes = path.stat().st_size
-    except OSError:
-        return None  # it is gone meanwhile
-    first = next(_records(path), None)
-    if first is None:
-        return None
-    fields = first.fields
+def _agent_file(name: str, path: Path, size_bytes: int, fields: dict[str, Any], messages: Messages) -> AgentFile:
+    """What a sub-agent's file is, by its first record."""
+    plain = plain_path(path)
     agent_id, message = fields.get("agentId"), fields.get("message")
-    about = read_meta(path.with_name(path.stem + _META_ENDING))
+    about = read_meta(path.with_name(plain.stem + _META_ENDING))
     call = about.get("toolUseId")
     return AgentFile(
         name=name,
         path=path,
         size_bytes=size_bytes,
-        agent_id=agent_id if isinstance(agent_id, str) else path.stem.removeprefix("agent-"),
+        agent_id=agent_id if isinstance(agent_id, str) else plain.stem.removeprefix("agent-"),
         call=call if isinstance(call, str) else None,
         prompt="\n".join(texts_of(message.get("content"))).strip() if isinstance(message, dict) else "",
         started=messages.time(fields),
         about=about,
     )
-
-
-def _records(path: Path) -> Iterator[Record]:
-    with open_regular(path) as file:
-        yield from (piece for piece in Lines(file).read() if isinstance(piece, Record))

@@ -13,12 +13,13 @@ from turnlog.sources.base import Chunk, Unreadable
 from turnlog.sources.claude_code_agents import AgentFile, Agents
 from turnlog.sources.claude_code_branches import Branches, MustStartOver
 from turnlog.sources.claude_code_lines import Lines, Record
+from turnlog.sources.claude_code_outputs import Outputs
 from turnlog.sources.claude_code_payloads import canonical
 from turnlog.sources.claude_code_prompts import is_prompt, kind_of, texts_of
 from turnlog.sources.claude_code_queue import Queue
 from turnlog.sources.claude_code_records import STATES, Messages, is_queued_prompt, queued_text, type_of, uuid_of
 from turnlog.sources.claude_code_turn import TurnBuilder
-from turnlog.sources.files import digest_of_prefix, open_regular, path_text
+from turnlog.sources.files import digest_of_prefix, path_text
 from turnlog.text import clean
 
 CHUNK_TURNS_MAX = 500
@@ -36,10 +37,20 @@ _TITLES = {"custom-title": "customTitle", "ai-title": "aiTitle"}
 class Session:
     """One reading of a session's file. `is_rewritten` says that the file was rewritten while it was read."""
 
-    def __init__(self, file: BinaryIO, path: Path, messages: Messages, agents: Agents, *, source: str, user: str):
+    def __init__(
+        self,
+        file: BinaryIO,
+        path: Path,
+        messages: Messages,
+        agents: Agents,
+        outputs: Outputs,
+        *,
+        source: str,
+        user: str,
+    ) -> None:
         self.is_rewritten = False
         self._file, self._path = file, path
-        self._messages, self._agents = messages, agents
+        self._messages, self._agents, self._outputs = messages, agents, outputs
         self._source, self._user = source, user
         self._id = ""
         self._begin(None)
@@ -108,6 +119,8 @@ class Session:
         inactive = [f"{self._source}:{key}" for key in self._branches.inactive()]
         if inactive:
             self._note(notes={"inactive": inactive})
+        if self._branches.is_whole and (outputs := self._outputs.untold()):
+            self._note(notes={"outputs": outputs})
         if self._turns or self._unreadable or self._notes or self._lines.offset:
             yield self._chunk(last)
 
@@ -289,7 +302,8 @@ class Session:
     def _finish(self, turn: TurnBuilder) -> None:
         if turn.key:
             self._take_agents(turn)
-            self._turns.append(turn.finish(self._messages, source=self._source, user=self._user))
+            finished = turn.finish(self._messages, source=self._source, user=self._user)
+            self._turns.append(self._outputs.added_to(finished))
         beside = {"records": turn.states, "progress": list(turn.ticks.values())}
         found = {name: values for name, values in beside.items() if values}
         if found:
@@ -343,7 +357,7 @@ class Session:
         self._taken[agent.name] = (turn.number, agent.size_bytes)
         if agent.about:
             turn.add_about(agent.agent_id, agent.about)
-        with open_regular(agent.path) as file:
+        with self._agents.open(agent.path).file as file:
             for piece in Lines(file).read():
                 if isinstance(piece, Unreadable):
                     where = f"{path_text(Path(agent.name))}, {piece.position}"

@@ -46,6 +46,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from eventlog import TurnRecorded
+from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
 from turnlog.sources.codex_files import (
@@ -62,6 +63,7 @@ from turnlog.sources.codex_threads import State
 from turnlog.sources.codex_turns import NAME, Mark
 from turnlog.sources.files import path_text
 from turnlog.sources.objects import CannotRead
+from turnlog.sources.packed import ENDINGS
 
 CHUNK_TURNS_MAX = 500
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -69,8 +71,7 @@ PASSES_MAX = 5
 """How often a reading starts over because the file was rewritten under it."""
 
 _RECOGNISED_BYTES_MAX = 1024 * 1024
-_PACKED = (".zst", ".gz")
-_ENDINGS = (".jsonl", *(f".jsonl{ending}" for ending in _PACKED))
+_ENDINGS = (".jsonl", *(f".jsonl{ending}" for ending in ENDINGS))
 _THREAD = re.compile(r"rollout-.*-([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\.jsonl")
 _ENVELOPES = frozenset(("session_meta", "turn_context", "response_item", "event_msg", "compacted", "world_state"))
 _CALL_FIELDS = dict.fromkeys(("function_call", "function_call_output"), "call_id")
@@ -83,14 +84,15 @@ class Codex:
     name: ClassVar[str] = NAME
     global_ids: ClassVar[bool] = True
 
-    def __init__(self, *, user: str) -> None:
+    def __init__(self, *, user: str, limits: ImportLimits = ImportLimits()) -> None:  # noqa: B008 - frozen
         self._user = user
+        self._limits = limits
         self._threads: set[str] = set()
 
     @classmethod
     def from_options(cls, options: SourceOptions) -> Self:
         """See `Source.from_options`."""
-        return cls(user=options.user)
+        return cls(user=options.user, limits=options.limits)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -99,7 +101,7 @@ class Codex:
             with open_rollout(path) as rollout:
                 line = rollout.first_line(_RECOGNISED_BYTES_MAX)
         except (WrongUsage, EOFError):
-            return _THREAD.match(path.name) is not None and path.name.endswith(_PACKED)
+            return _THREAD.match(path.name) is not None and path.name.endswith(ENDINGS)
         return any(_is_known(piece.record) for piece, _ in records_on(line))
 
     def discover(self, paths: Sequence[Path]) -> list[Stream]:
@@ -119,7 +121,7 @@ class Codex:
         A chunk's cursor is `{"offset", "lines", "digest", "state"}`. Raises WrongUsage if the file cannot be read.
         """
         for _ in range(PASSES_MAX):
-            with open_rollout(stream.path) as rollout:
+            with open_rollout(stream.path, self._limits) as rollout:
                 payloads = Payloads(keep)
                 scan = _Scan(rollout, self._reader(stream, payloads, State()), payloads)
                 mark = _mark(cursor)
@@ -154,7 +156,7 @@ class Codex:
         rollouts = [
             path
             for path in found
-            if not (path.name.endswith(_PACKED) and path.with_suffix("") in plain)
+            if not (path.name.endswith(ENDINGS) and path.with_suffix("") in plain)
             and (_THREAD.match(path.name) or self.recognises(path))
         ]
         if not rollouts:

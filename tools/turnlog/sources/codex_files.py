@@ -1,9 +1,6 @@
 """Rollouts of Codex as files: plain or compressed, read line by line, the objects on each told apart from damage."""
 
-import gzip
-import io
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -12,22 +9,17 @@ from typing import IO, Any, BinaryIO, Protocol
 
 import msgspec
 
-from turnlog.errors import WrongUsage
-from turnlog.sources.files import file_stamp, open_regular, path_text, refusal
+from turnlog.config import ImportLimits
+from turnlog.sources.files import file_stamp, open_regular, refusal
 from turnlog.sources.objects import Piece, objects_on
+from turnlog.sources.packed import DAMAGED, check_unpacked, unpacked, unpacking_errors
 from turnlog.text import clean
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
 """A longer line is damage; it is set apart in pieces of this size."""
 
-UNPACKED_BYTES_MAX = 1024 * 1024 * 1024
-RATIO_MAX = 500
-"""A compressed file that unpacks to more than so many bytes, and to more than so many times its size, is refused."""
-
 _RESTARTS_MAX = 20  # a line is damaged in a few places; looking on and on would let a hostile one take its time
 _RECORD_START = b'{"timestamp":'  # quotes within a JSON text are escaped, so that these bytes begin an object
-_ZSTD, _GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
-_DAMAGED = "the compressed data are damaged or end too soon"
 
 
 class _Hash(Protocol):
@@ -39,13 +31,15 @@ class _Hash(Protocol):
 class Rollout:
     """An open rollout. `damage` is empty until compressed data end in something that cannot be unpacked."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BinaryIO, limits: ImportLimits) -> None:
         self.damage = ""
         self.hasher: _Hash = sha256()
         self._path = path
         self._file = file
         self._stamp = file_stamp(file)
-        self._lines: IO[bytes] = _unpacked(path, file)
+        self._size = self._stamp[1]
+        self._limits = limits
+        self._lines: IO[bytes] = unpacked(path, file)
         self._is_packed = self._lines is not file
         self._offset = 0
 
@@ -66,12 +60,12 @@ class Rollout:
             while raw := readline(LINE_BYTES_MAX):
                 self._offset += len(raw)
                 if self._is_packed:
-                    self._check_ratio()
+                    check_unpacked(self._path, self._offset, self._size, self._limits)
                 yield raw
-        except _unpacking_errors() as error:
+        except unpacking_errors() as error:
             if not self._is_packed:
                 raise
-            self.damage = f"{_DAMAGED} ({error})"
+            self.damage = f"{DAMAGED} ({error})"
 
     @property
     def position_bytes(self) -> int:
@@ -83,15 +77,8 @@ class Rollout:
         if file_stamp(self._file) == self._stamp:
             return False
         self._file.seek(0)
-        self._lines = _unpacked(self._path, self._file)
+        self._lines = unpacked(self._path, self._file)
         return self._hash_prefix(length).hexdigest() != digest
-
-    def _check_ratio(self) -> None:
-        if self._offset > UNPACKED_BYTES_MAX and self._offset > RATIO_MAX * os.fstat(self._file.fileno()).st_size:
-            raise WrongUsage(
-                f"{path_text(self._path)} unpacks to more than {RATIO_MAX} times its size, so it is no rollout; "
-                "unpack it yourself if it is one, and import what comes out"
-            )
 
     def _hash_prefix(self, length: int) -> _Hash:
         hasher = sha256()
@@ -99,17 +86,17 @@ class Rollout:
             while length and (data := self._lines.read(min(length, 2**20))):
                 hasher.update(data)
                 length -= len(data)
-        except _unpacking_errors():
+        except unpacking_errors():
             return sha256()
         return hasher
 
 
 @contextmanager
-def open_rollout(path: Path) -> Iterator[Rollout]:
+def open_rollout(path: Path, limits: ImportLimits = ImportLimits()) -> Iterator[Rollout]:  # noqa: B008 - frozen
     """The rollout, read only. Raises WrongUsage with a sentence if it cannot be opened or read."""
     with open_regular(path) as file:
         try:
-            yield Rollout(path, file)
+            yield Rollout(path, file, limits)
         except OSError as error:
             raise refusal(path, error) from error
 
@@ -158,34 +145,5 @@ def _pieces_on(line: bytes) -> Iterator[Piece]:
 def check_readable(path: Path) -> int:
     """The file's size in bytes. Raises WrongUsage if it, or what unpacks it, is not there."""
     with open_regular(path) as file:
-        _unpacked(path, file)
+        unpacked(path, file)
         return os.fstat(file.fileno()).st_size
-
-
-def _unpacked(path: Path, file: BinaryIO) -> IO[bytes]:
-    magic = file.read(4)
-    file.seek(0)
-    if magic.startswith(_GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=file))
-    if magic != _ZSTD:
-        return file
-    try:
-        import zstandard
-    except ImportError as error:
-        raise WrongUsage(
-            f"{path_text(path)} is compressed with zstd, which needs the package zstandard; "
-            "pip install 'turnlog[sources]'"
-        ) from error
-    reader = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(
-        file, read_across_frames=True, closefd=False
-    )
-    return io.BufferedReader(reader)
-
-
-def _unpacking_errors() -> tuple[type[Exception], ...]:
-    known = (OSError, EOFError, zlib.error)
-    try:
-        import zstandard
-    except ImportError:
-        return known
-    return (*known, zstandard.ZstdError)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
-from turnlog.config import Config, SourceConfig, as_path, default_user
+from turnlog.config import Config, ImportLimits, SourceConfig, as_path, default_user
 from turnlog.convert import convert
 from turnlog.errors import ConfigError, WrongUsage
 from turnlog.sources.base import SourceOptions
@@ -57,20 +57,27 @@ def configured_sources(config: Config, names: Sequence[str], environ: Mapping[st
     wanted = [name.replace("-", "_") for name in names]
     files = [table for table in config.sources if not is_mailbox(table)]
     tables = [table for table in files if not wanted or table.type.replace("-", "_") in wanted]
-    found = [_watched(table, f"{config.path}, source {table.type!r}", config.folder, environ) for table in tables]
-    known = {watched.source.name for watched in found}
-    return found + watch_all([SourceConfig(name) for name in wanted if name not in (*known, MAILBOX)], environ)
+    where = f"{config.path}, source "
+    found = [_watched(table, f"{where}{table.type!r}", config.folder, environ, config.limits) for table in tables]
+    known = {*(watched.source.name for watched in found), MAILBOX}
+    return found + watch_all([SourceConfig(name) for name in wanted if name not in known], environ, config.limits)
 
 
-def watch_all(tables: Sequence[SourceConfig], environ: Mapping[str, str]) -> list[Watched]:
+def watch_all(
+    tables: Sequence[SourceConfig],
+    environ: Mapping[str, str],
+    limits: ImportLimits = ImportLimits(),  # noqa: B008 - frozen
+) -> list[Watched]:
     """Sources that stand in no file. Raises WrongUsage, ConfigError."""
-    return [_watched(table, f"source {table.type!r}", Path(), environ) for table in tables]
+    return [_watched(table, f"source {table.type!r}", Path(), environ, limits) for table in tables]
 
 
-def _watched(table: SourceConfig, where: str, folder: Path, environ: Mapping[str, str]) -> Watched:
+def _watched(
+    table: SourceConfig, where: str, folder: Path, environ: Mapping[str, str], limits: ImportLimits
+) -> Watched:
     kind = source_type(table.type)
     chosen = convert(table.options, WatchOptions, where=where, error=ConfigError)
-    options = SourceOptions(chosen.user or default_user(environ), _zone(chosen.timezone, where))
+    options = SourceOptions(chosen.user or default_user(environ), _zone(chosen.timezone, where), limits)
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's own raises where there is no such home
     paths = (folder / as_path(chosen.path),) if chosen.path else homes(kind.name, environ, home)
     if not paths:

@@ -17,8 +17,9 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from eventlog import ConversationNoted, TurnRecorded
+from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
-from turnlog.sources.archives import Archive, Limits, Member, Readable, is_archive
+from turnlog.sources.archives import Archive, Member, Readable, is_archive
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
 from turnlog.sources.documents import HEAD_BYTES, Document, Element, keys_at_head
 from turnlog.sources.export_conversations import Taking
@@ -39,17 +40,17 @@ class ExportSource(ABC):
     program: ClassVar[str]
     """As people call it."""
 
-    def __init__(self, *, user: str, limits: Limits | None = None) -> None:
+    def __init__(self, *, user: str, limits: ImportLimits = ImportLimits()) -> None:  # noqa: B008 - frozen
         if not user:
             raise WrongUsage("the user is empty; give it a name or leave it out")
         self._user: str = clean(user)[0]
-        self._limits = limits or Limits()
+        self._limits = limits
         self._places: list[Path] = []
 
     @classmethod
     def from_options(cls, options: SourceOptions) -> Self:
         """See `Source.from_options`; the times in these exports have zones."""
-        return cls(user=options.user)
+        return cls(user=options.user, limits=options.limits)
 
     @classmethod
     @abstractmethod
@@ -60,10 +61,17 @@ class ExportSource(ABC):
     def taking(self, stream: Stream, keep: Keep) -> Taking:
         """What takes the objects of a stream."""
 
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognises(self, path: Path) -> bool:
         """Whether a file, or one in a zip, begins with an object of this program's."""
-        return cls._is_export(path, Limits())
+        try:
+            with closing(_Export(path, self._limits)) as export:
+                for member in export.members:
+                    with suppress(CannotRead):
+                        if self.holds(member):
+                            return True
+        except (WrongUsage, OSError):
+            pass
+        return False
 
     def discover(self, paths: Sequence[Path]) -> list[Stream]:
         """The files named and those in the folders named, in order, each once.
@@ -82,7 +90,7 @@ class ExportSource(ABC):
                 streams.setdefault(path_text(file), Stream(name=path_text(file), path=file, size_bytes=size_bytes))
         for path in zips:
             Archive(path, self._limits).close()
-        if zips and len(zips) == len(streams) and not any(self._is_export(path, self._limits) for path in zips):
+        if zips and len(zips) == len(streams) and not any(map(self.recognises, zips)):
             reason = self._hint(zips[0])
             raise WrongUsage(f"{path_text(zips[0])} holds no conversations of {self.program}; {reason}")
         self._places = named
@@ -105,23 +113,11 @@ class ExportSource(ABC):
         found = [
             path
             for path in sorted(folder.rglob("*"))
-            if not path.is_symlink() and path.is_file() and self._is_export(path, self._limits)
+            if not path.is_symlink() and path.is_file() and self.recognises(path)
         ]
         if not found:
             raise WrongUsage(f"{path_text(folder)} holds no export of {self.program}; name the folder, or its zip file")
         return found
-
-    @classmethod
-    def _is_export(cls, path: Path, limits: Limits) -> bool:
-        try:
-            with closing(_Export(path, limits)) as export:
-                for member in export.members:
-                    with suppress(CannotRead):
-                        if cls.holds(member):
-                            return True
-        except (WrongUsage, OSError):
-            pass
-        return False
 
     def _hint(self, path: Path) -> str:
         """Why a zip may hold nothing."""
@@ -145,7 +141,7 @@ class ExportSource(ABC):
 class _Export:
     """A file that is an export or a part of it: itself, or the files in it if it is a zip."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: ImportLimits) -> None:
         file = open_regular(path)
         size_bytes = os.fstat(file.fileno()).st_size
         try:

@@ -32,7 +32,7 @@ How it is read:
 7. Rows begin at marks that can stand nowhere else: a tag, which text cannot hold, and a `{` with a known name behind
    it, which a JSON string cannot. So a damaged row costs itself, and a file of any size is gone through once for the
    marks and once for the rows, from the oldest to the newest; memory holds some bytes a row and one chunk.
-8. Of a zip, members are copied out within limits (`gemini_zip`), one at a time; a member beyond them is set apart.
+8. A zip is read as `archives` does it: a member at a time, copied to an unnamed file; a damaged one costs itself.
 
 AI Studio's prompts are told in `gemini_studio`.
 """
@@ -40,20 +40,22 @@ AI Studio's prompts are told in `gemini_studio`.
 import re
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import tzinfo
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import IO, Any, ClassVar, NamedTuple, Self
+from typing import IO, Any, BinaryIO, ClassVar, NamedTuple, Self
 
 from eventlog import ConversationNoted, TurnRecorded
+from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
+from turnlog.sources.archives import Archive, Member, is_archive, spooled
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
 from turnlog.sources.files import file_stamp, open_regular, path_text, refusal
 from turnlog.sources.gemini_files import Filling, find_streams, head_of
 from turnlog.sources.gemini_studio import Found, is_prompt_file, read_prompt
 from turnlog.sources.gemini_takeout_rows import Row, TurnMaker, html_row, json_row
-from turnlog.sources.gemini_zip import Member, heads_of, is_zip, members_of
 from turnlog.sources.objects import CannotRead
 from turnlog.text import clean
 
@@ -65,6 +67,8 @@ PROMPT_BYTES_MAX = 128 * 1024 * 1024
 _SHOWN_BYTES = 64 * 1024
 _BLOCK_BYTES = 1024 * 1024
 _OVERLAP_BYTES = 256
+_HEADS_MAX = 200
+_ZIP = b"PK"
 
 _HTML_ROW = re.compile(rb'<div class="outer-cell')
 _JSON_ROW = re.compile(
@@ -84,24 +88,30 @@ class Gemini:
     name: ClassVar[str] = "gemini"
     global_ids: ClassVar[bool] = True
 
-    def __init__(self, *, user: str = "default", timezone: tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        user: str = "default",
+        timezone: tzinfo | None = None,
+        limits: ImportLimits = ImportLimits(),  # noqa: B008 - frozen
+    ) -> None:
         self._user = clean(user)[0]
         self._timezone = timezone
+        self._limits = limits
 
     @classmethod
     def from_options(cls, options: SourceOptions) -> Self:
         """See `Source.from_options`."""
-        return cls(user=options.user, timezone=options.timezone)
+        return cls(user=options.user, timezone=options.timezone, limits=options.limits)
 
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognises(self, path: Path) -> bool:
         """Whether it is a page, an array or a zip with activity in Gemini, or a prompt of AI Studio."""
         head = head_of(path)
-        if not is_zip(head):
+        if not head.startswith(_ZIP):
             return _kind_of(head_of(path, HEAD_BYTES) if head.lstrip()[:1] == b"<" else head) != ""
         try:
-            with open_regular(path) as file:
-                return any(_kind_of(head) for head in heads_of(file, _is_wanted, HEAD_BYTES))
+            with closing(Archive(path, self._limits)) as archive:
+                return any(_kind_of(_head_in(member)) for member in islice(_wanted(archive), _HEADS_MAX))
         except (WrongUsage, OSError):
             return False
 
@@ -133,41 +143,43 @@ class Gemini:
         if stamp[1]:
             yield filling.end(state, fingerprint, min(stamp[1], stream.size_bytes), notes)
 
-    def _found(self, file: IO[bytes], stream: Stream, keep: Keep) -> Iterator[tuple[Found, int]]:
+    def _found(self, file: BinaryIO, stream: Stream, keep: Keep) -> Iterator[tuple[Found, int]]:
         """What is in the file, with how many bytes it took there, or unpacked."""
+        if is_archive(file):
+            yield from self._found_in_zip(stream.path, keep)
+            return
         head = file.read(_SHOWN_BYTES)
         file.seek(0)
-        if not is_zip(head) and stream.path.suffix == ".zip" and head:
+        if stream.path.suffix == ".zip" and head:
             yield Unreadable("byte 0", "it does not begin as a zip file does", head), 0
-        elif not is_zip(head):
-            yield from self._found_in(Member(path_text(Path(stream.path.name)), file), keep)
         else:
-            yield from self._found_in_zip(file, head, keep)
+            yield from self._found_in(path_text(Path(stream.path.name)), file, keep)
 
-    def _found_in_zip(self, file: IO[bytes], head: bytes, keep: Keep) -> Iterator[tuple[Found, int]]:
-        try:
-            for member in members_of(file, _is_wanted):
-                for found, size_bytes in self._found_in(member, keep):
-                    yield _within(found, member.name), size_bytes
-        except CannotRead as error:
-            yield Unreadable("byte 0", str(error), head), 0
+    def _found_in_zip(self, path: Path, keep: Keep) -> Iterator[tuple[Found, int]]:
+        with closing(Archive(path, self._limits)) as archive:
+            for name, reason in archive.problems:
+                yield Unreadable(clean(name)[0], reason, clean(name)[0].encode()), 0
+            for member in _wanted(archive):
+                file, reason = spooled(member)
+                with file:
+                    if reason:
+                        yield _within(Unreadable("byte 0", reason, clean(member.name)[0].encode()), member.name), 0
+                    for found, size_bytes in self._found_in(member.name, file, keep):
+                        yield _within(found, member.name), size_bytes
 
-    def _found_in(self, member: Member, keep: Keep) -> Iterator[tuple[Found, int]]:
-        if member.file is None:
-            yield Unreadable("byte 0", member.reason, clean(member.name)[0].encode()), 0
-            return
-        first = member.file.read(_SHOWN_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-        member.file.seek(0)
-        ending = member.name.lower().rpartition(".")[2]
+    def _found_in(self, name: str, file: IO[bytes], keep: Keep) -> Iterator[tuple[Found, int]]:
+        first = file.read(_SHOWN_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        file.seek(0)
+        ending = name.lower().rpartition(".")[2]
         if first != b"{" and (first in (b"[", b"<") or ending in ("html", "json")):
             maker, is_html = TurnMaker(self.name, self._user, keep), ending == "html" or first == b"<"
-            yield from _Rows(member.file, maker, self._timezone, is_html=is_html).found()
+            yield from _Rows(file, maker, self._timezone, is_html=is_html).found()
         elif first == b"{":
-            raw = member.file.read(PROMPT_BYTES_MAX + 1)
+            raw = file.read(PROMPT_BYTES_MAX + 1)
             if len(raw) > PROMPT_BYTES_MAX:
                 yield Unreadable("byte 0", "it is too large to be read as a whole", raw[:_SHOWN_BYTES]), len(raw)
                 return
-            title = member.name.rpartition("/")[2].removesuffix(".json")
+            title = name.rpartition("/")[2].removesuffix(".json")
             size_bytes = len(raw)
             for found in read_prompt(raw, title, self.name, self._user, keep):
                 yield found, size_bytes
@@ -277,10 +289,21 @@ def _is_wanted(name: str) -> bool:
     return name.lower().endswith((".html", ".json")) or "google ai studio/" in name.lower()
 
 
+def _wanted(archive: Archive) -> list[Member]:
+    return sorted((member for member in archive.members if _is_wanted(member.name)), key=lambda member: member.name)
+
+
+def _head_in(member: Member) -> bytes:
+    try:
+        return member.open().read(HEAD_BYTES)
+    except CannotRead:
+        return b""
+
+
 def _may_be(path: Path, head: bytes) -> bool:
     """Whether to read a file that was named: what is damaged at its beginning may be an export all the same."""
     begins = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    return path.suffix in (".html", ".json", ".zip") or is_zip(head) or begins in (b"{", b"[", b"<", b"")
+    return path.suffix in (".html", ".json", ".zip") or head.startswith(_ZIP) or begins in (b"{", b"[", b"<", b"")
 
 
 def _within(found: Found, member: str) -> Found:

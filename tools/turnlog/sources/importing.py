@@ -1,6 +1,7 @@
 """Taking a source's streams into the log."""
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -9,13 +10,15 @@ from msgspec import Struct
 
 from eventlog import ConversationNoted, Event, LineQuarantined, SourceAdvanced, TurnRecorded, TurnRef, TurnSkipped
 from projections import Index, content_digest
+from turnlog.errors import WrongUsage
 from turnlog.recorder import TurnRecorder
 from turnlog.sources.base import Chunk, Named, Source, Stream, Unreadable
 
 RAW_BYTES_MAX = 64 * 1024
 """What cannot be read is kept in its event up to this size, and in the blob folder beyond."""
 
-Progress = Callable[[int], None]
+Progress = Callable[[int, int], None]
+"""Is told how many bytes were read, and how many turns were found in them, since it was told last."""
 
 
 class ImportCounts(Struct):
@@ -32,17 +35,59 @@ class ImportCounts(Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
+class Since:
+    """Leaves out what was said before a moment (None: nothing). `left_out` counts the turns.
+
+    A turn without a time counts as said now, which is when it is recorded. So that watching does not go on behind what
+    was left out, the cursor of a stream with such turns is not kept; nor are notes of conversations without others.
+    """
+
+    def __init__(self, moment: datetime | None = None) -> None:
+        self.left_out = 0
+        self._moment = moment
+
+    def chunks(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The chunks of one stream, without it."""
+        if self._moment is None:
+            yield from chunks
+            return
+        taken, left = set[str](), set[str]()
+        for chunk in chunks:
+            turns = tuple(turn for turn in chunk.turns if self._is_meant(turn))
+            self.left_out += len(chunk.turns) - len(turns)
+            taken |= {turn.conversation for turn in turns}
+            left |= {turn.conversation for turn in chunk.turns if not self._is_meant(turn)}
+            notes = tuple(note for note in chunk.notes if note.conversation not in left - taken)
+            cursor = None if left else chunk.cursor
+            yield msgspec.structs.replace(chunk, turns=turns, notes=notes, cursor=cursor)
+
+    def _is_meant(self, turn: TurnRecorded) -> bool:
+        at = turn.ended_at or turn.started_at
+        return at is None or self._moment is None or at >= self._moment
+
+
 def import_streams(
-    recorder: TurnRecorder, source: Source, streams: Sequence[Stream], *, progress: Progress = lambda _: None
+    recorder: TurnRecorder,
+    source: Source,
+    streams: Sequence[Stream],
+    *,
+    progress: Progress = lambda *_: None,
+    since: Since | None = None,
+    refuse: Callable[[WrongUsage], None] | None = None,
 ) -> ImportCounts:
     """Record what the streams hold and the log does not; with a dry-run recorder, count what that would be.
 
-    `progress` is told how many bytes were read since it was told last. Stopping in between loses nothing: the next
-    import goes on. Raises WrongUsage if a stream cannot be read, AppendFailed if the log cannot be written.
+    Stopping in between loses nothing: the next import goes on. A stream that cannot be read is told to `refuse`, and
+    the others go on; without that, raises WrongUsage. Raises AppendFailed if the log cannot be written.
     """
     counts = ImportCounts()
     for stream in streams:
-        counts.add(import_stream(recorder, source, stream, progress=progress))
+        try:
+            import_stream(recorder, source, stream, progress=progress, since=since, counts=counts)
+        except WrongUsage as error:
+            if refuse is None:
+                raise
+            refuse(error)
     return counts
 
 
@@ -57,15 +102,18 @@ def import_stream(
     cursor: Any = None,
     *,
     hold: Hold = lambda _: False,
-    progress: Progress = lambda _: None,
+    progress: Progress = lambda *_: None,
+    since: Since | None = None,
+    counts: ImportCounts | None = None,
 ) -> ImportCounts:
-    """The same for one stream, from a cursor on; its last turn is left out if it is to be held."""
-    counts, read = ImportCounts(), 0
-    for chunk, last in _with_last(source.read(stream, cursor, keep=recorder.keep_blob)):
+    """The same for one stream, from a cursor on; its last turn is left out if it is to be held. `counts` grows."""
+    counts, read = counts or ImportCounts(), 0
+    chunks = source.read(stream, cursor, keep=recorder.keep_blob)
+    for chunk, last in _with_last(since.chunks(chunks) if since else chunks):
         held = last and chunk.turns and hold(chunk.turns[-1])
         taken = msgspec.structs.replace(chunk, turns=chunk.turns[:-1]) if held else chunk
         take_in(recorder, source, stream.name, taken, counts, last=last)
-        progress(max(0, chunk.offset - read))  # a stream that was rewritten meanwhile is read anew
+        progress(max(0, chunk.offset - read), len(taken.turns))  # a stream that was rewritten meanwhile is read anew
         read = chunk.offset
     return counts
 
@@ -93,7 +141,7 @@ def take_in(
         notes += _delivered_since(index, chunk.turns)
         said = [*chunk.notes, *(_memberships(index, chunk.turns) if source.global_ids else ())]
         notes += [note for note in said if index.is_news(note)]
-        if (notes or last) and index.cursor(source.name, stream) != chunk.cursor:
+        if chunk.cursor is not None and (notes or last) and index.cursor(source.name, stream) != chunk.cursor:
             notes.append(_advanced(source.name, stream, chunk))
         return notes
 

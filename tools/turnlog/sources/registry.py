@@ -4,9 +4,13 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
+from turnlog.config import ImportLimits
 from turnlog.convert import nearest
 from turnlog.errors import WrongUsage
-from turnlog.sources.base import Source
+from turnlog.sources.archives import Archive, is_archive
+from turnlog.sources.base import Source, SourceOptions
+from turnlog.sources.files import open_regular, path_text, refusal
+from turnlog.sources.packed import unpacked
 
 SOURCE_TYPES = {
     "chatgpt": "turnlog.sources.chatgpt:ChatGpt",
@@ -30,20 +34,39 @@ def source_type(name: str) -> type[Source]:
     return found
 
 
-def recognise(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[Path]]:
+def recognise(
+    paths: Iterable[Path],
+    options: SourceOptions = SourceOptions(),  # noqa: B008 - frozen
+) -> tuple[dict[str, list[Path]], list[Path]]:
     """Which source each file is of, by its structure, and those that are of none; folders are searched through.
 
     Links in folders are not followed: what is not in a folder is not taken for being in it.
     """
     known: dict[str, list[Path]] = {}
     unknown: list[Path] = []
+    sources = [source_type(name).from_options(options) for name in SOURCE_TYPES]
     for path in _files(paths):
-        name = next((name for name in SOURCE_TYPES if source_type(name).recognises(path)), None)
+        name = next((source.name for source in sources if source.recognises(path)), None)
         if name is None:
             unknown.append(path)
         else:
             known.setdefault(name, []).append(path)
     return known, unknown
+
+
+def why_unknown(path: Path, limits: ImportLimits) -> str:
+    """The sentence for a file that no source recognises: it cannot be looked into, or is of another program."""
+    try:
+        with open_regular(path) as file:
+            if is_archive(file):
+                Archive(path, limits).close()
+            else:
+                unpacked(path, file)
+    except WrongUsage as error:
+        return f"{error}; it is left out"
+    except OSError as error:
+        return f"{refusal(path, error)}; it is left out"
+    return f"{path_text(path)} is of no format that is known, so it is left out"
 
 
 def _files(paths: Iterable[Path]) -> Iterable[Path]:

@@ -1,21 +1,21 @@
 """`turnlog import`: turns from files."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from turnlog.cli.app import App, json_option, pass_app, say
+from turnlog.cli.filters import Moment
 from turnlog.cli.output import print_json
+from turnlog.cli.progress import import_bar
 from turnlog.config import default_user
 from turnlog.errors import WrongUsage
 from turnlog.recorder import TurnRecorder
 from turnlog.sources.base import Source, SourceOptions
-from turnlog.sources.files import path_text
-from turnlog.sources.importing import ImportCounts, Progress, import_streams
-from turnlog.sources.registry import recognise, source_type
+from turnlog.sources.importing import ImportCounts, Since, import_streams
+from turnlog.sources.registry import recognise, source_type, why_unknown
 from turnlog.sources.save_data import SaveData
 from turnlog.sources.times import zone
 
@@ -29,6 +29,7 @@ from turnlog.sources.times import zone
 @click.option(
     "--timezone", metavar="ZONE", help="Of times without one, such as Asia/Shanghai.  [default: this machine's]"
 )
+@click.option("--since", type=Moment(), help="Said at this time (UTC) or later; so is what has no time.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be recorded, and record nothing.")
 @json_option
 @pass_app
@@ -40,6 +41,7 @@ def command(
     conversation: str | None,
     already_synced_to: str | None,
     timezone: str | None,
+    since: datetime | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -47,22 +49,27 @@ def command(
 
     SOURCE names the program: save-data (the JSONL files of the old scripts), chatgpt, claude, gemini (exports),
     claude-code, codex, gemini-cli (sessions); with auto, what each file is, is found out by its structure. Importing
-    again records exactly what is new. What cannot be read is kept in quarantine, see `turnlog sources`, and the rest
-    goes on.
+    again records exactly what is new, and goes on where Ctrl-C stopped it. What cannot be read is kept in quarantine,
+    see `turnlog sources`, and the rest goes on. Ends 1 if a file could not be read at all. [import] in the
+    configuration says what archives may be.
     """
-    options = SourceOptions(user or default_user(), zone(timezone))
+    options = SourceOptions(user or default_user(), zone(timezone), app.config_or_defaults.limits)
     special = {"conversation": conversation, "already_synced_to": already_synced_to}
     streams = [
         (reader, reader.discover(files))
         for reader, files in _sources(source, [Path(path) for path in paths], options, special)
     ]
-    size_bytes, counts = sum(stream.size_bytes for _, found in streams for stream in found), ImportCounts()
-    with app.recorder(dry_run=dry_run, enrol=not dry_run) as recorder, _progress(size_bytes) as progress:
+    sizes = [stream.size_bytes for _, found in streams for stream in found]
+    counts, wanted, refused = ImportCounts(), Since(since), list[str]()
+    with app.recorder(dry_run=dry_run, enrol=not dry_run) as recorder:
         _check_sink(app, recorder, already_synced_to)
-        for reader, found in streams:
-            counts.add(import_streams(recorder, reader, found, progress=progress))
+        refuse = (lambda error: refused.append(str(error))) if len(sizes) > 1 else None
+        with import_bar(sum(sizes), quiet=as_json) as progress:
+            for reader, found in streams:
+                counts.add(import_streams(recorder, reader, found, progress=progress, since=wanted, refuse=refuse))
     _print(counts, dry_run=dry_run, as_json=as_json)
-    return 0
+    _say(refused, counts, wanted, dry_run=dry_run)
+    return 1 if refused else 0
 
 
 def _sources(
@@ -75,9 +82,9 @@ def _sources(
         raise WrongUsage(f"--conversation and --already-synced-to are for save-data alone, not for {name}")
     if name != "auto":
         return [(source_type(name).from_options(options), files)]
-    known, unknown = recognise(files)
+    known, unknown = recognise(files, options)
     for path in unknown:
-        say(f"{path_text(path)} is of no format that is known, so it is left out")
+        say(why_unknown(path, options.limits))
     return [(source_type(kind).from_options(options), found) for kind, found in known.items()]
 
 
@@ -91,20 +98,6 @@ def _check_sink(app: App, recorder: TurnRecorder, name: str | None) -> None:
         say(f"no sink {name!r} is configured or enrolled yet; what is marked as synced is kept from it all the same")
 
 
-@contextmanager
-def _progress(size_bytes: int) -> Iterator[Progress]:
-    """A bar on a terminal, for files large enough to wait for."""
-    import sys
-
-    if not sys.stderr.isatty() or size_bytes < 4 * 1024 * 1024:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("importing", total=size_bytes)
-        yield lambda read: bar.advance(task, read)
 
 
 def _print(counts: ImportCounts, *, dry_run: bool, as_json: bool) -> None:
@@ -116,6 +109,14 @@ def _print(counts: ImportCounts, *, dry_run: bool, as_json: bool) -> None:
             f"{would}recorded {counts.recorded}, {would}revised {counts.revised}, unchanged {counts.unchanged}, "
             f"quarantined {counts.quarantined}"
         )
+
+
+def _say(refused: list[str], counts: ImportCounts, since: Since, *, dry_run: bool) -> None:
+    """What a person should know beside the counts."""
+    for sentence in refused:
+        say(sentence)
+    if since.left_out:
+        say(f"{since.left_out} turns were said before --since, and are left out")
     if counts.quarantined:
         kept = "would be kept in quarantine" if dry_run else "are kept in quarantine; see `turnlog sources`"
         say(f"{counts.quarantined} could not be read and {kept}")
