@@ -16,8 +16,6 @@ from turnlog.sources.base import Chunk, Unreadable, keep_nothing
 from turnlog.sources.exports import ExportSource
 from turnlog.sources.importing import ImportCounts, import_streams
 
-TRANSCRIPTS = Path(__file__).parents[4] / "shared" / "transcripts"
-
 
 def uid(number: int) -> str:
     return str(UUID(int=number + 2**96))

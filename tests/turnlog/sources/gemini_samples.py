@@ -12,7 +12,6 @@ from turnlog.sources.base import Chunk, Source, Unreadable
 from turnlog.sources.importing import ImportCounts, import_streams
 from turnlog.testing.source_contract import turns_of
 
-SHARED = Path(__file__).parents[4] / "shared" / "transcripts"
 SESSION = "0ab84937-9fe7-4284-986a-33c832af0b6a"
 
 

@@ -19,8 +19,9 @@ from turnlog.sources.claude_code import ClaudeCode
 from turnlog.sources.importing import ImportCounts, import_streams
 from turnlog.sources.registry import recognise
 
-ROOT = Path(__file__).parents[3]
-SHARED = ROOT.parent / "shared" / "transcripts" / "claude-code"
+from .shared import TRANSCRIPTS
+
+SHARED = TRANSCRIPTS / "claude-code"
 
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder with shared transcripts is not here")
 

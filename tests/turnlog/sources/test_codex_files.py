@@ -341,3 +341,12 @@ def test_the_same_session_in_two_places_is_recorded_once(tmp_path: Path) -> None
     counts = bring_in(tmp_path / "log", paths[1:])
     assert (counts.recorded, counts.revised, counts.unchanged) == (0, 0, 6)
     assert conversations(tmp_path / "log") == before
+
+
+def test_damaged_data_are_recognised_by_their_name_alone(tmp_path: Path) -> None:
+    """What cannot be unpacked is no crash; found by fuzzing."""
+    damaged = packed(sample().content, ".gz")
+    damaged = damaged[:20] + damaged[10:]
+    for name, is_ours in ((NAME + ".gz", True), ("other.gz", False)):
+        (tmp_path / name).write_bytes(damaged)
+        assert Codex.recognises(tmp_path / name) is is_ours

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from .codex_support import bring_in, log_of
+from .shared import TRANSCRIPTS
 
-SAMPLES = Path(__file__).parents[4] / "shared" / "transcripts" / "codex"
+SAMPLES = TRANSCRIPTS / "codex"
 FILES = sorted(path for path in SAMPLES.rglob("*") if path.name.endswith((".jsonl", ".jsonl.gz")))
 INJECTED = ("<", "#AGENTS.md")
 

@@ -23,7 +23,8 @@ from turnlog.sources.exports import CHUNK_TURNS_MAX, ExportSource
 from turnlog.sources.registry import recognise
 from turnlog.sources.save_data import SaveData
 
-from .export_samples import TRANSCRIPTS, Export, claude_talk, imported, recorded, shuffled, talk, zipped
+from .export_samples import Export, claude_talk, imported, recorded, shuffled, talk, zipped
+from .shared import TRANSCRIPTS
 
 Talk = Callable[[int], dict[str, Any]]
 

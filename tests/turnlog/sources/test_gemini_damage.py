@@ -24,7 +24,6 @@ from .gemini_samples import (
     ROWS,
     SECOND,
     SESSION_RECORDS,
-    SHARED,
     call,
     header,
     import_into,
@@ -37,6 +36,7 @@ from .gemini_samples import (
     unreadable_of,
     write,
 )  # fmt: skip
+from .shared import TRANSCRIPTS
 
 DOCUMENT = json.dumps({**header(), "messages": [FIRST, said("gemini", "g1", "ok", 1, toolCalls=[call()]), SECOND]})
 LOG = json.dumps([{"sessionId": "s", "messageId": n, "type": "user", "message": f"p{n}"} for n in range(3)])
@@ -155,9 +155,9 @@ def test_files_that_are_damaged_at_their_beginning_are_quarantined(tmp_path: Pat
 # --- the shared samples, counted with plain json and nothing of the sources -------------------------------------------
 
 CLI_FILES = sorted(
-    path for path in (SHARED / "gemini-cli").rglob("*.json*") if not path.name.endswith(".expected.json")
+    path for path in (TRANSCRIPTS / "gemini-cli").rglob("*.json*") if not path.name.endswith(".expected.json")
 )
-WEB_FILES = sorted((SHARED / "gemini-web").rglob("*.json")) + sorted((SHARED / "gemini-web").rglob("*.html"))
+WEB_FILES = sorted((TRANSCRIPTS / "gemini-web").rglob("*.json")) + sorted((TRANSCRIPTS / "gemini-web").rglob("*.html"))
 needs_samples = pytest.mark.skipif(not CLI_FILES, reason="the shared samples are not here")
 
 
@@ -220,7 +220,7 @@ def test_everything_in_the_shared_sessions_is_in_the_log(tmp_path: Path) -> None
     assert import_into(tmp_path / "log", GeminiCli(), *CLI_FILES).quarantined == 0
     assert count_in_log(tmp_path / "log") == expected
     assert expected.total() > 80
-    again = import_into(tmp_path / "log", GeminiCli(), SHARED / "gemini-cli")
+    again = import_into(tmp_path / "log", GeminiCli(), TRANSCRIPTS / "gemini-cli")
     assert (again.recorded, again.revised) == (0, 0)
 
 

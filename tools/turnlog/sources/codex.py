@@ -63,7 +63,7 @@ from turnlog.sources.codex_threads import State
 from turnlog.sources.codex_turns import NAME, Mark
 from turnlog.sources.files import path_text
 from turnlog.sources.objects import CannotRead
-from turnlog.sources.packed import ENDINGS
+from turnlog.sources.packed import ENDINGS, unpacking_errors
 
 CHUNK_TURNS_MAX = 500
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -97,10 +97,11 @@ class Codex:
     @classmethod
     def recognises(cls, path: Path) -> bool:
         """Whether the first object is one that a rollout, or the index of their names, begins with."""
+        refusals: tuple[type[Exception], ...] = (WrongUsage, *unpacking_errors())
         try:
             with open_rollout(path) as rollout:
                 line = rollout.first_line(_RECOGNISED_BYTES_MAX)
-        except (WrongUsage, EOFError):
+        except refusals:
             return _THREAD.match(path.name) is not None and path.name.endswith(ENDINGS)
         return any(_is_known(piece.record) for piece, _ in records_on(line))
 
