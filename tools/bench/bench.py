@@ -27,6 +27,9 @@ class Sizes:
     flood_turns: int
     single_turns: int
     history_turns: tuple[int, ...]
+    watched_files: int
+    watched_turns: int
+    watched_seconds: float
 
 
 FULL = Sizes(
@@ -44,6 +47,9 @@ FULL = Sizes(
     flood_turns=10_000,
     single_turns=2000,
     history_turns=(1000, 100_000, 1_000_000),
+    watched_files=1000,
+    watched_turns=100,
+    watched_seconds=60,
 )
 QUICK = Sizes(
     rounds=5,
@@ -60,6 +66,9 @@ QUICK = Sizes(
     flood_turns=5000,
     single_turns=500,
     history_turns=(1000, 10_000),
+    watched_files=100,
+    watched_turns=30,
+    watched_seconds=5,
 )
 
 

@@ -10,6 +10,7 @@ from memobase import memobase_cases
 from old_way import old_way_cases
 from receipts import receipt_cases
 from replays import memory_cases, replay_cases
+from watches import cost_cases, latency_cases
 
 RUN = Program(
     "tools/bench/run",
@@ -40,4 +41,10 @@ DELIVER = Program(
         "history": history_cases,
         "memory": peak_cases,
     },
+)
+
+WATCH = Program(
+    "tools/bench/watch",
+    "Measure watching a thousand sessions.",
+    {"latency": latency_cases, "cost": cost_cases},
 )

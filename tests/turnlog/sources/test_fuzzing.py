@@ -98,6 +98,7 @@ def read_all(name: str, path: Path) -> Iterator[Any]:
         assert "\n" not in str(error)
 
 
+@pytest.mark.timeout(2 * SECONDS + 60)
 @pytest.mark.parametrize("name", sorted(set(FOLDERS.values())))
 def test_nothing_that_a_file_holds_is_a_crash_or_takes_long(name: str, tmp_path: Path) -> None:
     """What can be read is read, in less than a second, and can be written down; the rest is set apart."""

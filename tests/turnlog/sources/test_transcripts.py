@@ -87,6 +87,7 @@ def cut_places(path: Path) -> Iterator[int]:
     return (chance.randrange(path.stat().st_size) for _ in range(CUTS or 1))
 
 
+@pytest.mark.timeout(60 + 10 * CUTS)
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: str(path.relative_to(TRANSCRIPTS))[:80])
 def test_a_file_that_was_cut_and_is_whole_again_is_as_if_it_always_was(path: Path, tmp_path: Path) -> None:
     """The same conversations as of the whole file read once."""

@@ -40,6 +40,7 @@ How such a file is read (facts about the format were measured on the files of 20
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -82,6 +83,7 @@ class ClaudeCode:
         self._user: str = clean(user)[0]
         self._timezone = timezone
         self._agents = Agents(limits)
+        self._known: dict[Path, tuple[int, int]] = {}  # sessions that were found in folders, by device and inode
 
     @classmethod
     def from_options(cls, options: SourceOptions) -> Self:
@@ -108,8 +110,7 @@ class ClaudeCode:
         """
         found: dict[str, tuple[int, Stream]] = {}
         for path in self._files(paths):
-            with open_regular(path) as file:
-                status = os.fstat(file.fileno())
+            status = self._status_of(path)
             name = path_text(path)
             found[name] = (status.st_mtime_ns, Stream(name=name, path=path, size_bytes=status.st_size))
         return [found[name][1] for name in sorted(found, key=lambda name: (found[name][0], name))]
@@ -140,9 +141,28 @@ class ClaudeCode:
             path = Path(os.path.abspath(named))  # noqa: PTH100 - resolve() follows links; the user named the link
             if path.is_dir():
                 found = [self._agents.session_file(each) for each in transcripts_in(path)]
-                yield from (each for each in dict.fromkeys(found) if self.recognises(each))
+                yield from (each for each in dict.fromkeys(found) if self._is_session(each))
             else:
                 yield self._agents.session_file(transcript_of_meta(path))
+
+    def _status_of(self, path: Path) -> os.stat_result:
+        """Raises WrongUsage if the file cannot be read, as far as is worth knowing of thousands every few seconds."""
+        if path in self._known:
+            with suppress(OSError):
+                return os.stat(path)  # noqa: PTH116 - quicker
+        with open_regular(path) as file:
+            return os.fstat(file.fileno())
+
+    def _is_session(self, path: Path) -> bool:
+        """Whether it is recognised; what was once is not looked into again each time."""
+        try:
+            status = os.stat(path)  # noqa: PTH116 - of thousands of files every few seconds
+        except OSError:
+            return False
+        identity = status.st_dev, status.st_ino
+        if self._known.get(path) != identity and self.recognises(path):
+            self._known[path] = identity
+        return self._known.get(path) == identity
 
 
 def _as_packed(chunks: Iterator[Chunk], opened: Unpacked, stream: Stream) -> Iterator[Chunk]:

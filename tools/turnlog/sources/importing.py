@@ -8,7 +8,16 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from eventlog import ConversationNoted, Event, LineQuarantined, SourceAdvanced, TurnRecorded, TurnRef, TurnSkipped
+from eventlog import (
+    ConversationNoted,
+    Event,
+    LineQuarantined,
+    NoticeRaised,
+    SourceAdvanced,
+    TurnRecorded,
+    TurnRef,
+    TurnSkipped,
+)
 from projections import Index, content_digest
 from turnlog.errors import WrongUsage
 from turnlog.recorder import TurnRecorder
@@ -57,7 +66,7 @@ class Since:
             self.left_out += len(chunk.turns) - len(turns)
             taken |= {turn.conversation for turn in turns}
             left |= {turn.conversation for turn in chunk.turns if not self._is_meant(turn)}
-            notes = tuple(note for note in chunk.notes if note.conversation not in left - taken)
+            notes = tuple(n for n in chunk.notes if isinstance(n, NoticeRaised) or n.conversation not in left - taken)
             cursor = None if left else chunk.cursor
             yield msgspec.structs.replace(chunk, turns=turns, notes=notes, cursor=cursor)
 

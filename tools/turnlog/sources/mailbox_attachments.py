@@ -6,9 +6,10 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
 from turnlog.recorder import TurnRecorder
-from turnlog.sources.archives import Archive, Limits, is_archive
+from turnlog.sources.archives import Archive, is_archive
 from turnlog.sources.base import SourceOptions
 from turnlog.sources.files import open_regular
 from turnlog.sources.homes import DROPPED
@@ -41,19 +42,19 @@ def import_attached(
 
 def _import(recorder: TurnRecorder, name: str, path: Path, options: SourceOptions) -> ImportCounts:
     counts = ImportCounts()
-    program = next((program for program in DROPPED if source_type(program).recognises(path)), None)
-    if program is None:
-        _check(path)
+    known = (source_type(program).from_options(options) for program in DROPPED)
+    source = next((source for source in known if source.recognises(path)), None)
+    if source is None:
+        _check(path, options.limits)
         return counts
-    source = source_type(program).from_options(options)
     for stream in source.discover([path]):
         counts.add(import_stream(recorder, source, msgspec.structs.replace(stream, name=f"mail:{name}")))
     return counts
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, limits: ImportLimits) -> None:
     """Raises WrongUsage for a zip that is damaged or beyond the limits: nobody could tell what is in it."""
     with open_regular(path) as file:
         is_zip = is_archive(file)
     if is_zip:
-        Archive(path, Limits()).close()
+        Archive(path, limits).close()

@@ -1,12 +1,12 @@
 """Following sources: what is said is recorded as it is said, a turn at a time.
 
 A turn is recorded when the next one begins, or when its stream has been quiet for a while and no tool is at work in it;
-if it goes on after all, that is a revision. What the system tells of changes only wakes the watcher: every few seconds
-it looks at all files anyway, and takes in those that changed since it looked, by device, inode, size and time.
+if it goes on after all, that is a revision. Of the files that the system tells of, only those are looked at; every few
+seconds all are, and what changed since, by device, inode, size and time, is taken in.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -72,6 +72,8 @@ def fetching(feeds: Sequence[Feed], recorder: TurnRecorder, tell: Callable[[], N
 class _Followed(Struct):
     """What is known of a stream: what its files looked like, since when, and until when its last turn is held back."""
 
+    watched: Watched
+    stream: Stream
     stamp: Stamp
     changed_at: datetime
     held_until: datetime | None = None
@@ -82,7 +84,7 @@ class Watcher:
 
     `say` is told what cannot be read, once until it can be.
 
-    `look` is to be called whenever something may have changed, and at the latest at the time that it returns.
+    `look` is to be called whenever something has changed, and at the latest at the time that it returns.
     """
 
     def __init__(
@@ -101,26 +103,51 @@ class Watcher:
         self._feeds = feeds
         self._clock = clock
         self._rescan = timedelta(seconds=rescan_seconds)
+        self._scan_at = clock.now()
         self._say = say
         self._told: set[str] = set()
         self._followed: dict[tuple[str, str], _Followed] = {}
         self._dropped: dict[tuple[str, Path], tuple[Stamp, bool | None]] = {}  # None: it may still grow
 
-    def look(self) -> datetime:
+    def look(self, changed: Collection[Path] | None = None) -> datetime:
         """Take in what changed and what has settled; returns when to look again if nothing is told before.
 
+        `changed` are the files that did, None if nobody knows. All are looked at then, and when it is time to.
         Raises AppendFailed if the log cannot be written: what was not recorded is when it is looked at again.
         """
         now = self._clock.now()
         for feed in self._feeds:
             self.counts.add(feed.take(self._recorder, self._say))
+        is_scan = changed is None or now >= self._scan_at
+        if is_scan:
+            self._scan_at = now + self._rescan
         for watched in self._watched:
-            for stream in self._discover(watched):
+            for stream in (
+                self._discover(watched) if is_scan or watched.drops else self._touched(watched, changed or ())
+            ):
                 self._follow(watched, stream, now)
-        return min([now + self._rescan, *(f.held_until for f in self._followed.values() if f.held_until)])
+        for key, followed in list(self._followed.items()):
+            if followed.held_until and followed.held_until <= now:
+                self._settle(key, followed, now)
+        return min([self._scan_at, *(f.held_until for f in self._followed.values() if f.held_until)])
+
+    def _touched(self, watched: Watched, changed: Collection[Path]) -> list[Stream]:
+        """The streams that some files are of."""
+        meant = [path for path in changed if any(path.is_relative_to(root) for root in watched.paths)]
+        return self._streams(watched, [path for path in meant if path.is_file() and watched.source.recognises(path)])
+
+    def _settle(self, key: tuple[str, str], followed: _Followed, now: datetime) -> None:
+        """Take in what was held back of a stream, unless it has gone."""
+        if _stamp_of((followed.stream.path,)):
+            self._follow(followed.watched, followed.stream, now)
+        else:
+            del self._followed[key]
 
     def _discover(self, watched: Watched) -> list[Stream]:
         paths = self._drops(watched) if watched.drops else [path for path in watched.paths if path.exists()]
+        return self._streams(watched, paths)
+
+    def _streams(self, watched: Watched, paths: Sequence[Path]) -> list[Stream]:
         try:
             return watched.source.discover(paths) if paths else []
         except WrongUsage as error:
@@ -145,7 +172,7 @@ class Watcher:
         key, stamp = (source.name, stream.name), _stamp_of((stream.path, *stream.others))
         known = self._followed.get(key)
         if known is None:
-            known = self._followed[key] = _Followed((), now)
+            known = self._followed[key] = _Followed(watched, stream, (), now)
         if stamp != known.stamp:
             known.changed_at = now
         elif known.held_until is None or now < known.held_until:

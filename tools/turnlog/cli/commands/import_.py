@@ -98,8 +98,6 @@ def _check_sink(app: App, recorder: TurnRecorder, name: str | None) -> None:
         say(f"no sink {name!r} is configured or enrolled yet; what is marked as synced is kept from it all the same")
 
 
-
-
 def _print(counts: ImportCounts, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json(counts)

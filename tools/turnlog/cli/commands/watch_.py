@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -43,9 +44,10 @@ def command(app: App, sources: tuple[str, ...], as_json: bool) -> int:
             say(f"watching {one.source.name} in {', '.join(map(str, one.paths))}")
         for mailbox in mailboxes:
             say(f"watching {mailbox.place}, folder {mailbox.place.folder}")
+        changed: set[Path] | None = None
         while not news.stopped.is_set():
-            due = watcher.look()
-            news.wait(max(0.0, (due - SystemClock().now()).total_seconds()))
+            due = watcher.look(changed)
+            changed = news.wait(max(0.0, (due - SystemClock().now()).total_seconds()))
     if as_json:
         print_json(watcher.counts)
     else:
@@ -55,14 +57,21 @@ def command(app: App, sources: tuple[str, ...], as_json: bool) -> int:
 
 
 class _News:
-    """Whether something changed, and whether it is time to stop."""
+    """What changed, and whether it is time to stop."""
 
     def __init__(self) -> None:
         self.stopped = threading.Event()
         self._changed = threading.Event()
+        self._paths: set[Path] | None = set()
+        self._lock = threading.Lock()
 
-    def tell(self, *_: Any) -> None:
-        """Something changed."""
+    def tell(self, *paths: str | bytes) -> None:
+        """These files changed; without any, nobody knows which."""
+        with self._lock:
+            if not paths:
+                self._paths = None
+            elif self._paths is not None:
+                self._paths |= {Path(os.fsdecode(path)) for path in paths if path}
         self._changed.set()
 
     def stop(self, *_: Any) -> None:
@@ -70,11 +79,14 @@ class _News:
         self.stopped.set()
         self._changed.set()
 
-    def wait(self, seconds: float) -> None:
-        """Until something changes, or for so long."""
+    def wait(self, seconds: float) -> set[Path] | None:
+        """Until something changes, or for so long; returns what did, None if nobody knows."""
         if self._changed.wait(seconds):
             self.stopped.wait(_NEWS_SECONDS)
-        self._changed.clear()
+        with self._lock:
+            self._changed.clear()
+            paths, self._paths = self._paths, set()
+        return paths
 
 
 @contextmanager
@@ -103,8 +115,10 @@ def _observe(watched: Sequence[Watched], news: _News) -> Any:
 
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: Any) -> None:
-            if event.event_type in ("created", "modified", "moved"):
+            if event.event_type == "moved" and event.is_directory:
                 news.tell()
+            elif event.event_type in ("created", "modified", "moved") and not event.is_directory:
+                news.tell(event.src_path, event.dest_path)
 
     observer = Observer()
     for one in watched:
