@@ -52,7 +52,7 @@ def test_it_removes_what_it_wrote(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0].split() == ["case", "value", "unit", "ratio", "reference"]
 
 
-@pytest.mark.parametrize(("program", "known"), [("run", "old-way"), ("deliver", "recovery")])
+@pytest.mark.parametrize(("program", "known"), [("run", "old-way"), ("deliver", "recovery"), ("watch", "latency")])
 def test_an_unknown_case_is_wrong_usage(program: str, known: str) -> None:
     """A case that does not exist ends 2 and names those that do."""
     done = run(program, "--case", "nonsense")

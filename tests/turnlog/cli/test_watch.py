@@ -10,6 +10,7 @@ import pytest
 
 from eventlog import EventLog, TurnRecorded
 
+from ..sources.claude_code_samples import Script, text
 from .support import DEADLINE_SECONDS, Cli
 
 
@@ -51,6 +52,34 @@ def test_what_is_appended_is_recorded(cli: Cli, tmp_path: Path, number: int) -> 
     counts = json.loads(out)
     assert (counts["recorded"], counts["revised"], counts["quarantined"]) == (3, 0, 0)
     assert {turn.user for turn in cli.events("TurnRecorded")} == {"amy"}
+
+
+def test_no_turn_is_lost_whatever_becomes_of_a_session(cli: Cli, tmp_path: Path) -> None:
+    """It is renamed, truncated and written anew, replaced by a rewritten file: each turn is recorded, once."""
+    script, path = Script(), tmp_path / "sessions" / "one.jsonl"
+    path.parent.mkdir()
+    cli.directory.mkdir()
+    table = f'[[sources]]\ntype = "claude_code"\npath = "{path.parent}"\nsettle_seconds = 0.2\n'
+    (cli.directory / "turnlog.toml").write_text(table)
+    process = cli.start("watch", "--json")
+    for number, mishap in enumerate(["", "rename", "truncate", "replace"]):
+        if mishap == "rename":
+            path = path.rename(path.with_name("other.jsonl"))
+        elif mishap == "truncate":
+            path.write_bytes(b"")
+        elif mishap == "replace":
+            script.records[0]["cwd"] = "/elsewhere"
+            path = path.replace(path.with_name("replaced"))
+        script.user(f"question {number}")
+        script.assistant(text(f"answer {number}"), mid=f"msg_{number}")
+        path = path.with_name("other.jsonl" if number else "one.jsonl")
+        path.write_bytes(script.content())
+        until_recorded(cli, f"question {number}")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=DEADLINE_SECONDS)
+    assert (process.returncode, "Traceback" in err) == (0, False)
+    newest = {turn.turn_id: [message.content for message in turn.messages] for turn in cli.events("TurnRecorded")}
+    assert list(newest.values()) == [[f"question {n}", f"answer {n}"] for n in range(4)]
 
 
 def test_a_source_that_is_none_is_refused(cli: Cli) -> None:

@@ -82,10 +82,10 @@ GROWING = {
 }
 
 
-def bring_in(log: Path, name: str, path: Path) -> None:
+def bring_in(log: Path, name: str, *paths: Path) -> None:
     source = source_type(name.split()[0]).from_options(SourceOptions("amy"))
     with TurnRecorder(log, durability="os") as recorder:
-        import_streams(recorder, source, source.discover([path]))
+        import_streams(recorder, source, source.discover(paths))
 
 
 def events(log: Path) -> list[Any]:
@@ -122,6 +122,36 @@ def test_the_order_of_copies_decides_nothing(name: str, order: Sequence[int], cu
             bring_in(Path(folder, "log"), name, paths[number])
         assert newest(Path(folder, "log")) == found
         assert len(found) == count
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_copies_in_two_folders_are_one(name: str, tmp_path: Path) -> None:
+    """No turn is there twice, and none is missing, whether they are imported together or one after the other."""
+    growing = GROWING[name]
+    paths = [tmp_path / folder / growing.file_name for folder in ("one", "other")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(growing.copy(growing.pieces))
+    for path in paths:
+        bring_in(tmp_path / "after", name, path)
+    bring_in(tmp_path / "together", name, *paths)
+    bring_in(tmp_path / "once", name, paths[0])
+    turns = [
+        [e for e in events(tmp_path / log) if isinstance(e, TurnRecorded)] for log in ("after", "together", "once")
+    ]
+    assert turns[0] == turns[1] == turns[2] != []
+
+
+def test_both_spellings_of_an_activity_are_one(tmp_path: Path) -> None:
+    """Takeout's HTML and JSON of the same rows, in either order."""
+    html, json_ = tmp_path / "MyActivity.html", tmp_path / "MyActivity.json"
+    html.write_text(gemini_samples.page(gemini_samples.ROWS), encoding="utf-8")
+    json_.write_text(json.dumps(gemini_samples.ROWS))
+    for log, order in (("a", [html, json_]), ("b", [json_, html])):
+        for path in order:
+            bring_in(tmp_path / log, "gemini", path)
+        found = [event.turn_id for event in events(tmp_path / log) if isinstance(event, TurnRecorded)]
+        assert len(set(found)) == len(gemini_samples.ROWS)
 
 
 def test_what_an_older_copy_says_otherwise_is_kept(tmp_path: Path) -> None:

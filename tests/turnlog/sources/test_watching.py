@@ -162,6 +162,32 @@ def test_what_has_not_changed_is_not_read_again(desk: Desk) -> None:
     assert 0 < Talk.read_bytes < 100
 
 
+def test_only_what_changed_is_looked_at(desk: Desk) -> None:
+    """Until it is time to look at everything: what nobody told of is found then; what is elsewhere is nobody's."""
+    desk.write("a.talk", ">one\nyes\n>two\n")
+    desk.look()
+    desk.write("a.talk", "no\n>three\n")
+    desk.write("b.talk", ">other\nhm\n>more\n")
+    (desk.folder / "notes").write_text("no talk")
+    elsewhere = desk.folder.parent / "c.talk"
+    elsewhere.write_text(">not watched\n>\n")
+    due = desk.watcher.look({desk.folder / "a.talk", desk.folder / "notes", desk.folder / "gone.talk", elsewhere})
+    assert [said for _, _, said in desk.said()] == [["one", "yes"], ["two", "no"]]
+    assert desk.told == []
+    desk.clock.advance((due - desk.clock.now()).total_seconds())
+    desk.watcher.look(set())
+    assert [said for _, _, said in desk.said()][2:] == [["other", "hm"]]
+
+
+def test_what_was_held_of_a_stream_that_has_gone_is_waited_for_no_more(desk: Desk) -> None:
+    """The watcher has nothing to do before the next look at everything, and is told of nothing."""
+    desk.write("a.talk", ">one\n")
+    desk.look()
+    (desk.folder / "a.talk").unlink()
+    assert desk.look(11) > desk.clock.now()
+    assert desk.told == []
+
+
 def test_a_restart_goes_on_where_the_log_says(desk: Desk) -> None:
     """Nothing is recorded twice, and what was held back is not forgotten."""
     desk.write("a.talk", ">one\n>two\n")
