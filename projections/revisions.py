@@ -42,17 +42,17 @@ def standing(turn: TurnRecorded, newest: TurnRecorded) -> Standing:
 
 def _pairs(messages: Sequence[Message], others: Sequence[Message]) -> Iterator[tuple[Message, Message | None]]:
     """Each message with the one that it is in the other state: the one with its id, or else at its place."""
-    by_id: dict[str, list[Message]] = {}
-    for other in others:
+    places: dict[str, list[int]] = {}
+    for place, other in enumerate(others):
         if other.id:
-            by_id.setdefault(other.id, []).append(other)
+            places.setdefault(other.id, []).append(place)
+    found = {i: places[m.id].pop(0) for i, m in enumerate(messages) if m.id and places.get(m.id)}
+    taken = set(found.values())
     for place, message in enumerate(messages):
-        if message.id:
-            named = by_id.get(message.id)
-            yield message, named.pop(0) if named else None
-        else:
-            there = others[place] if place < len(others) else None
-            yield message, there if there and there.role == message.role else None
+        there = found.get(place)
+        if not message.id and place < len(others) and place not in taken and others[place].role == message.role:
+            there = place
+        yield message, None if there is None else others[there]
 
 
 def _is_within(message: Message, other: Message) -> bool:
