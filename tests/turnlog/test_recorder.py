@@ -255,7 +255,7 @@ def test_a_dry_run_says_what_would_be(tmp_path: Path) -> None:
 
 
 def test_durability_is_one_of_two(tmp_path: Path) -> None:
-    """With `fsync` every return comes after a sync, also that of a known turn; with `os` only a segment's header does."""
+    """With `fsync` every return comes after a sync, also of a known turn; with `os` only a segment's header does."""
     for durability, syncs in (("fsync", 2), ("os", 1)):
         calls = []
         with Recorder(tmp_path / durability, durability=durability) as recorder:  # type: ignore[arg-type]
