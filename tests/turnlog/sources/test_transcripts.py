@@ -24,7 +24,11 @@ from turnlog.sources.registry import source_type
 from .shared import FOLDERS, TRANSCRIPTS
 
 CUTS = int(os.environ.get("TURNLOG_CUTS", "0"))
-SEED = int(os.environ.get("TURNLOG_SEED") or random.SystemRandom().getrandbits(32))
+SEED = (
+    os.environ.get("TURNLOG_SEED") or os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(random.SystemRandom().random())
+)
+"""Another one for each run, and the same in all processes of a run."""
+
 NO_TRANSCRIPTS = ("ORIGIN.txt", ".expected.json", "chat.html", "message_feedback.json", "model_comparisons.json")
 
 FILES = sorted(
