@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,7 @@ from eventlog import (
     Reader,
     SinkEnrolled,
     SourceAdvanced,
+    TurnHeader,
     TurnRecorded,
     TurnSkipped,
 )
@@ -37,6 +38,7 @@ from eventlog.codec import decode_line, encode_line
 VERSION = 6
 """Of the tables' shape and meaning; an index of another version is made anew."""
 
+_encode = msgspec.json.Encoder(order="deterministic").encode
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 _TABLES = """
@@ -100,9 +102,12 @@ class Place:
 
 
 def content_digest(turn: TurnRecorded) -> bytes:
-    """What makes two recordings of a turn the same: messages, model and usage, but no times and no meta (16 bytes)."""
-    messages = [msgspec.structs.replace(message, at=None) for message in turn.messages]
-    return blake2b(msgspec.json.encode([messages, turn.model, turn.usage]), digest_size=16).digest()
+    """What makes two recordings of a turn the same: messages, model and usage, but no times, no meta, no order of keys.
+
+    16 bytes of a SHA-256, which processors compute; part of the index, see `VERSION`.
+    """
+    messages = [(message.role, message.content, message.id, message.name, message.parts) for message in turn.messages]
+    return sha256(_encode([messages, turn.model, turn.usage])).digest()[:16]
 
 
 def message_names(turn: TurnRecorded) -> list[str]:
@@ -117,6 +122,13 @@ def message_names(turn: TurnRecorded) -> list[str]:
     ]
 
 
+class _Gist(NamedTuple):
+    """What the index keeps of a turn's content."""
+
+    digest: bytes
+    last_message: str
+
+
 class Index:
     """The lookup tables of `log`; `path` None keeps them in memory, for a log that is only read.
 
@@ -129,6 +141,11 @@ class Index:
         self._reader: Reader | None = None
         self.lock = Lock(path.with_suffix(".lock")) if path else None
         self._connection: sqlite3.Connection | None = None
+        self._appended: dict[int, _Gist] = {}  # by seq: what need not be decoded and digested again
+
+    def appended(self, seq: int, turn: TurnRecorded, digest: bytes) -> None:
+        """Be told of a turn that was just appended, with its `content_digest`; `refresh` then takes it in faster."""
+        self._appended[seq] = _Gist(digest, message_names(turn)[-1])
 
     def refresh(self) -> None:
         """Take in what the log has got since the last time. `lock` must be held.
@@ -259,8 +276,11 @@ class Index:
         for entry in entries:
             if entry.seq > known:  # another process may have taken it in already
                 last = entry
-                if handler := _HANDLERS.get(entry.type):
+                if entry.type == "TurnRecorded":
+                    _turn_recorded(connection, entry, self._appended.get(entry.seq))
+                elif handler := _HANDLERS.get(entry.type):
                     handler(connection, entry)
+        self._appended.clear()
         if last is not None:
             connection.execute("UPDATE state SET last_seq = ?, checksum = ?", (last.seq, _checksum(last)))
 
@@ -299,10 +319,16 @@ def _checksum(entry: Entry) -> str:
     return entry.line[8:16].decode()
 
 
-def _turn_recorded(connection: sqlite3.Connection, entry: Entry) -> None:
+def _gist_of(entry: Entry) -> "_Gist | None":
     turn = entry.event
-    if not isinstance(turn, TurnRecorded):
+    return _Gist(content_digest(turn), message_names(turn)[-1]) if isinstance(turn, TurnRecorded) else None
+
+
+def _turn_recorded(connection: sqlite3.Connection, entry: Entry, known: "_Gist | None") -> None:
+    gist = known or _gist_of(entry)
+    if gist is None:
         return
+    turn = entry.view(TurnHeader)
     lane = (turn.source, turn.user, turn.conversation)
     connection.execute(
         "INSERT OR IGNORE INTO conversations (source, user, conversation, turns) VALUES (?, ?, ?, 0)", lane
@@ -320,12 +346,12 @@ def _turn_recorded(connection: sqlite3.Connection, entry: Entry) -> None:
         "INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             turn.turn_id,
-            content_digest(turn),
+            gist.digest,
             entry.seq,
             turn.revision,
             conversation,
             first[1] if first else turns,
-            message_names(turn)[-1],
+            gist.last_message,
         ),
     )
     connection.executemany("INSERT OR IGNORE INTO had VALUES (?, ?)", [(entry.seq, sink) for sink in turn.delivered_to])
@@ -372,7 +398,6 @@ def _notice_raised(connection: sqlite3.Connection, entry: Entry) -> None:
 
 
 _HANDLERS = {
-    "TurnRecorded": _turn_recorded,
     "TurnSkipped": _turn_skipped,
     "SinkEnrolled": _sink_enrolled,
     "SourceAdvanced": _source_advanced,

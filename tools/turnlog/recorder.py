@@ -142,7 +142,7 @@ class _Batch:
         self._adopt = adopt
         self._keep_newest = keep_newest
         self._notes: list[ConversationNoted] = []
-        self._new: dict[str, tuple[TurnRecorded, int]] = {}  # by turn_id, with the result that waits for its seq
+        self._new: dict[str, tuple[TurnRecorded, bytes, int]] = {}  # by turn_id: its digest, and whose seq is to come
         recorder.index.refresh()
 
     def add(self, turn: TurnRecorded) -> None:
@@ -150,7 +150,8 @@ class _Batch:
         if turn.turn_id in self._new:
             self.write(())
             self._recorder.index.refresh()
-        known = self._recorder.index.find(turn.turn_id, _digest(turn))
+        digest = _digest(turn)
+        known = self._recorder.index.find(turn.turn_id, digest)
         if known is not None and self._adopt:
             turn = msgspec.structs.replace(turn, user=known.user, conversation=known.conversation)
         if known is not None and (known.user, known.conversation) != (turn.user, turn.conversation):
@@ -166,8 +167,9 @@ class _Batch:
             self.results.append(Recorded(known.last.seq, turn.turn_id, known.last.revision, new=False))
             return
         revision, supersedes = (known.last.revision + 1, known.last.seq) if known else (1, None)
-        turn = msgspec.structs.replace(turn, revision=revision, supersedes=supersedes)
-        self._new[turn.turn_id] = (turn, len(self.results))
+        if (revision, supersedes) != (turn.revision, turn.supersedes):
+            turn = msgspec.structs.replace(turn, revision=revision, supersedes=supersedes)
+        self._new[turn.turn_id] = (turn, digest, len(self.results))
         self.results.append(Recorded(0, turn.turn_id, revision, new=True))
 
     def _is_older(self, turn: TurnRecorded, known: Known) -> bool:
@@ -183,10 +185,11 @@ class _Batch:
     def write(self, more: Sequence[Event]) -> None:
         """Append what is new, and `more` behind it."""
         try:
-            seqs = self._recorder.append([*(turn for turn, _ in self._new.values()), *self._notes, *more])
+            seqs = self._recorder.append([*(turn for turn, _, _ in self._new.values()), *self._notes, *more])
         except InvalidEvent as error:
             raise BadTurn(str(error)) from error
-        for seq, (turn, position) in zip(seqs, self._new.values(), strict=False):
+        for seq, (turn, digest, position) in zip(seqs, self._new.values(), strict=False):
+            self._recorder.index.appended(seq, turn, digest)
             self.results[position] = Recorded(seq, turn.turn_id, turn.revision, new=True)
         self._new.clear()
         self._notes.clear()
