@@ -22,6 +22,7 @@ def run(program: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
     [
         ("run", ["append-os", "fetch"], {"append-os/turnlog/1-writer", "fetch/median", "fetch/99th"}),
         ("deliver", ["receipt"], {"receipt/median", "receipt/99th"}),
+        ("sources", ["save_data"], {"save_data/json.loads", "save_data/import", "save_data/import-again"}),
     ],
 )
 def test_json_has_one_object_per_case_with_the_documented_fields(
@@ -52,7 +53,10 @@ def test_it_removes_what_it_wrote(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0].split() == ["case", "value", "unit", "ratio", "reference"]
 
 
-@pytest.mark.parametrize(("program", "known"), [("run", "old-way"), ("deliver", "recovery"), ("watch", "latency")])
+@pytest.mark.parametrize(
+    ("program", "known"),
+    [("run", "old-way"), ("deliver", "recovery"), ("watch", "latency"), ("sources", "memory")],
+)
 def test_an_unknown_case_is_wrong_usage(program: str, known: str) -> None:
     """A case that does not exist ends 2 and names those that do."""
     done = run(program, "--case", "nonsense")

@@ -30,6 +30,9 @@ class Sizes:
     watched_files: int
     watched_turns: int
     watched_seconds: float
+    import_rounds: int
+    import_bytes: int
+    import_bytes_large: int
 
 
 FULL = Sizes(
@@ -50,6 +53,9 @@ FULL = Sizes(
     watched_files=1000,
     watched_turns=100,
     watched_seconds=60,
+    import_rounds=3,
+    import_bytes=200_000_000,
+    import_bytes_large=1_000_000_000,
 )
 QUICK = Sizes(
     rounds=5,
@@ -69,6 +75,9 @@ QUICK = Sizes(
     watched_files=100,
     watched_turns=30,
     watched_seconds=5,
+    import_rounds=2,
+    import_bytes=4_000_000,
+    import_bytes_large=50_000_000,
 )
 
 

@@ -6,9 +6,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from noise import Noise
@@ -22,11 +22,21 @@ Cases = Callable[[Bench], Iterator[Row]]
 
 @dataclass(frozen=True)
 class Program:
-    """What it is called, what it says of itself, and its cases by name, in the order in which they run."""
+    """What it is called, what it says of itself, and its cases by name, in the order in which they run.
+
+    `more` are cases that take long: each runs where an option of its name asks for it, or `--case`.
+    """
 
     name: str
     description: str
     cases: Mapping[str, Cases]
+    more: Mapping[str, Cases] = field(default_factory=dict)
+
+    def chosen(self, options: argparse.Namespace) -> Mapping[str, Cases]:
+        """The cases that the command line asks for."""
+        asked = [name for name in self.more if getattr(options, name)]
+        names = [*(options.case or self.cases), *asked]
+        return {name: cases for name, cases in {**self.cases, **self.more}.items() if name in names}
 
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -39,7 +49,7 @@ def main(program: Program, arguments: Sequence[str]) -> int:
     rows: list[Row] = []
     with _workplace(options.dir) as folder:
         bench = Bench(folder, QUICK if options.quick else FULL)
-        for row in _measure(bench, program, options.case or program.cases):
+        for row in _measure(bench, program.chosen(options)):
             rows.append(row)
             if options.json:
                 print(as_json(row), flush=True)
@@ -48,12 +58,12 @@ def main(program: Program, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _measure(bench: Bench, program: Program, names: Iterable[str]) -> Iterator[Row]:
+def _measure(bench: Bench, chosen: Mapping[str, Cases]) -> Iterator[Row]:
     whole = Noise()
-    for name in names:
+    for name, cases in chosen.items():
         begin, noise = time.monotonic(), Noise()
         say(f"{name} ...")
-        yield from program.cases[name](bench)
+        yield from cases(bench)
         say(f"{name}: {time.monotonic() - begin:.0f} s{_others(noise)}")
     say(f"done{_others(whole)}")
 
@@ -68,8 +78,10 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="small sizes: under a minute, and noisier")
     parser.add_argument("--json", action="store_true", help="JSON Lines, one object per case, instead of a table")
     parser.add_argument(
-        "--case", action="append", choices=list(program.cases), help="only this one; can be given again"
+        "--case", action="append", choices=[*program.cases, *program.more], help="only this one; can be given again"
     )
+    for name in program.more:
+        parser.add_argument(f"--{name}", action="store_true", help=f"measure {name} too, which takes long")
     parser.add_argument("--dir", type=Path, help="work below this folder; a disk, for syncs must be real")
     return parser
 

@@ -1,10 +1,13 @@
 """The programs of this folder: what each is called, and its cases."""
 
+from functools import partial
+
 from appends import append_cases, unsynced_cases, wait_cases
 from command import Program
 from floods import batch_cases, recovery_cases, single_cases
 from follows import follow_cases, idle_cases
 from histories import history_cases, peak_cases
+from imports import peak_rows, source_cases
 from lookups import checkpoint_cases, fetch_cases
 from memobase import memobase_cases
 from old_way import old_way_cases
@@ -47,4 +50,14 @@ WATCH = Program(
     "tools/bench/watch",
     "Measure watching a thousand sessions.",
     {"latency": latency_cases, "cost": cost_cases},
+)
+
+SOURCES = Program(
+    "tools/bench/sources",
+    "Measure import beside json.loads of every line.",
+    {
+        source: partial(source_cases, source=source)
+        for source in ("claude_code", "codex", "gemini_cli", "save_data", "chatgpt")
+    },
+    {"memory": peak_rows},
 )

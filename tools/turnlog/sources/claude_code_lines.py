@@ -8,14 +8,14 @@ no more than what it hit.
 import os
 import re
 from collections.abc import Iterator
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
 from turnlog.sources.base import Unreadable
 from turnlog.sources.files import file_stamp
-from turnlog.sources.objects import NESTING_MAX, is_deeper_than, objects_on
+from turnlog.sources.objects import NESTING_MAX, is_deeper_than, may_be_deep, objects_on
 from turnlog.text import clean
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
@@ -56,7 +56,7 @@ class Lines:
         self, file: BinaryIO, *, offset: int = 0, line: int = 0, digest: Any = None, holding: bytes = b""
     ) -> None:
         self.offset, self.line = offset, line
-        self.digest = digest or blake2b(digest_size=16)
+        self.digest = digest or sha256()
         self._file = file
         self._holding = holding
         self._stamp = file_stamp(file)
@@ -110,8 +110,7 @@ def _decode_whole(raw: bytes) -> dict[str, Any] | None:
         return None
     if type(fields) is not dict:
         return None
-    is_deep = raw.count(b"{") + raw.count(b"[") > NESTING_MAX and is_deeper_than(NESTING_MAX, fields)
-    return None if is_deep else fields
+    return None if may_be_deep(raw) and is_deeper_than(NESTING_MAX, fields) else fields
 
 
 def _salvage(line: bytes) -> Iterator[tuple[int, int, dict[str, Any], str]]:

@@ -1,6 +1,6 @@
 """What Claude Code's records hold besides text: as parts of a message, the large and the binary kept beside the log.
 
-Data is written with sorted keys, since copies of a line differ in their order, and a turn must not.
+What is kept is written with sorted keys, since copies of a line differ in their order, and a digest must not.
 """
 
 import binascii
@@ -13,23 +13,25 @@ from eventlog import Part
 from turnlog.sources.base import PAYLOAD_BYTES_MAX, Keep
 
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
-_decode = msgspec.json.Decoder().decode
 
 
 class Payloads:
-    """Makes parts; `keep` takes what no event should hold."""
+    """Makes parts; `keep` takes what no event should hold.
+
+    `record_bytes` is the size of the record that values are from: in a small one nothing is too large.
+    """
 
     def __init__(self, keep: Keep) -> None:
+        self.record_bytes = PAYLOAD_BYTES_MAX + 1
         self._keep = keep
 
     def data(self, value: Any) -> dict[str, Any]:
         """The fields of a Part that hold a JSON value, or name it by its digest."""
-        encoded = _encode_sorted(value)
-        if b"base64" in encoded:
-            encoded = _encode_sorted(self._without_binaries(value))
-        if len(encoded) > PAYLOAD_BYTES_MAX:
+        if _holds_binaries(value):
+            value = self._without_binaries(value)
+        if self.record_bytes > PAYLOAD_BYTES_MAX and len(encoded := canonical(value)) > PAYLOAD_BYTES_MAX:
             return self._kept(encoded, "application/json")
-        return {"data": _decode(encoded)}
+        return {"data": value}
 
     def text(self, value: str) -> dict[str, Any]:
         """The fields of a Part that hold a text, or name it by its digest."""
@@ -62,7 +64,7 @@ class Payloads:
             return [self._without_binaries(item) for item in value]
         if not isinstance(value, dict):
             return value
-        if value.get("type") == "base64" and isinstance(value.get("data"), str):
+        if _is_binary(value):
             kept = self._kept(_bytes_of(value), None)
             return {**value, "data": {"digest": kept["digest"], "size_bytes": kept["size_bytes"]}}
         found = {key: self._without_binaries(item) for key, item in value.items()}
@@ -70,6 +72,21 @@ class Payloads:
             kept = self._kept(_bytes_of({"type": "base64", "data": value["base64"]}), None)
             found["base64"] = {"digest": kept["digest"], "size_bytes": kept["size_bytes"]}
         return found
+
+
+def _holds_binaries(value: Any) -> bool:
+    """Whether there is base64 in a value, by its own account."""
+    if type(value) is dict:
+        if "base64" in value or _is_binary(value):
+            return True
+        value = value.values()
+    elif type(value) is not list:
+        return False
+    return any(_holds_binaries(item) for item in value if type(item) is dict or type(item) is list)
+
+
+def _is_binary(value: dict[str, Any]) -> bool:
+    return value.get("type") == "base64" and isinstance(value.get("data"), str)
 
 
 def _bytes_of(source: dict[str, Any]) -> bytes:

@@ -61,6 +61,7 @@ class Messages:
         `unknown` counts the types that nobody knows.
         """
         fields = record.fields
+        self._payloads.record_bytes = record.size_bytes
         rest = _rest(fields, _HANDLED)
         at = self.time(fields)
         if at is None and _tells(fields.get("timestamp")):
@@ -202,10 +203,11 @@ class Messages:
 
     def state(self, record: Record) -> Any:
         """A record of the session's state as a note has it."""
-        return self.noted(record.fields)
+        return self.noted(record.fields, record.size_bytes)
 
-    def noted(self, value: dict[str, Any]) -> Any:
-        """Plain data as a note has it; what is too large for one by digest."""
+    def noted(self, value: dict[str, Any], record_bytes: int) -> Any:
+        """Plain data as a note has it, from a record of that size; what is too large for one by digest."""
+        self._payloads.record_bytes = record_bytes
         given = self._payloads.data(value)
         return given["data"] if "data" in given else {"type": value.get("type"), **given}
 
@@ -243,7 +245,7 @@ def uuid_of(fields: dict[str, Any]) -> str | None:
 
 def _rest(values: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     """The fields that say something, but for those that are known."""
-    return {key: value for key in values.keys() - known if (value := values[key]) or _tells(value)}
+    return {key: value for key, value in values.items() if key not in known and (value or _tells(value))}
 
 
 def _text(value: Any) -> str | None:

@@ -192,7 +192,7 @@ class Session:
         last = self._open[-1]
         self._previous = last.key
         number = last.number + 1
-        if record.is_first and record.size_bytes:
+        if record.is_first:
             self._open.append(TurnBuilder(number, self._place(record.start, record.line - 1), cursor_turn=number))
         else:  # nobody can begin to read in the middle of a line, or where something only seems to stand
             self._open.append(TurnBuilder(number, last.cursor, cursor_turn=last.cursor_turn))
@@ -274,7 +274,7 @@ class Session:
         fields = {**record.fields, "type": "attachment", "attachment": command, "uuid": key}
         for name in ("operation", "content"):
             fields.pop(name, None)
-        return record._replace(fields=fields, size_bytes=0)
+        return record._replace(fields=fields, is_first=False)
 
     def _take_progress(self, record: Record) -> None:
         """A tick of something that goes on: of each, the last one is kept, and what a sub-agent said meanwhile."""
@@ -290,7 +290,7 @@ class Session:
             turn.add_copy(record._replace(fields=copy), thread)
         tick = {key: value for key, value in data.items() if key not in ("message", "normalizedMessages")}
         what = [call, *(str(data.get(key)) for key in ("type", "hookName", "command", "status", "query", "agentId"))]
-        self._open[-1].ticks[str(what)] = self._messages.noted({"parentToolUseID": call, **tick})
+        self._open[-1].ticks[str(what)] = self._messages.noted({"parentToolUseID": call, **tick}, record.size_bytes)
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
@@ -374,9 +374,8 @@ class Session:
             turn.states.append(self._messages.state(record))
         elif kind == "progress":
             data = record.fields.get("data")
-            turn.ticks[f"{agent_id} {len(turn.ticks)}"] = self._messages.noted(
-                data if isinstance(data, dict) else {"data": data}
-            )
+            tick = data if isinstance(data, dict) else {"data": data}
+            turn.ticks[f"{agent_id} {len(turn.ticks)}"] = self._messages.noted(tick, record.size_bytes)
         else:
             fields = record.fields if record.fields.get("agentId") else {**record.fields, "agentId": agent_id}
             turn.add(record._replace(fields=fields), kind, self._messages, thread=thread)

@@ -1,8 +1,8 @@
 """Files of other programs: opened to be read only, told by names that any log can hold."""
 
+import hashlib
 import os
 import stat
-from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,9 +15,9 @@ def file_stamp(file: BinaryIO) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def digest_of_prefix(file: BinaryIO, length: int) -> "blake2b":
+def digest_of_prefix(file: BinaryIO, length: int) -> "hashlib._Hash":
     """The running digest of the file's first bytes; its position is then behind them."""
-    digest = blake2b(digest_size=16)
+    digest = hashlib.sha256()
     file.seek(0)
     while length and (data := file.read(min(length, 2**20))):
         digest.update(data)

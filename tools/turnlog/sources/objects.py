@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 NESTING_MAX = 100
 """Deeper objects are damage: how deep Python can follow depends on who calls, and identities must not."""
 
+_NO_OPENINGS = bytes(byte for byte in range(256) if byte not in b"{[")
 _INK = re.compile("[^ \t\r\n\ufeff]")
 
 
@@ -72,6 +73,11 @@ def _decode_object(text: str, start: int) -> tuple[dict[str, Any], int]:
     if brackets > NESTING_MAX and is_deeper_than(NESTING_MAX, record):
         raise CannotRead(TOO_DEEP)
     return record, end
+
+
+def may_be_deep(line: bytes) -> bool:
+    """Whether there are brackets enough in a line for an object that is nested too deeply: a quick first look."""
+    return len(line.translate(None, _NO_OPENINGS)) > NESTING_MAX
 
 
 def is_deeper_than(levels: int, value: Any) -> bool:

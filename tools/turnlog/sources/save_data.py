@@ -32,7 +32,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, tzinfo
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
@@ -172,7 +172,7 @@ class _Pass:
         self._stamp = file_stamp(file)
         self._maker = maker
         self._yielded = yielded
-        self._digest = blake2b(digest_size=16)
+        self._digest = sha256()
         self._line = self._bytes = self._lines = self._turn_count = self._chunk_start = 0
         self._turns: list[TurnRecorded] = []
         self._unreadable: list[Unreadable] = []
