@@ -124,6 +124,11 @@ class TurnRecorder:
         """Keep a payload beside the log; returns its SHA-256. A dry run keeps nothing."""
         return sha256(data).hexdigest() if self._dry_run else self.log.blobs.put(data)
 
+    @property
+    def blob_folder(self) -> Path | None:
+        """Where `keep_blob` keeps payloads; None for a dry run."""
+        return None if self._dry_run else self.log.blobs.directory
+
     def __enter__(self) -> Self:
         return self
 

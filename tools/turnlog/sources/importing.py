@@ -21,6 +21,7 @@ from eventlog import (
 from projections import Index, content_digest
 from turnlog.errors import WrongUsage
 from turnlog.recorder import TurnRecorder
+from turnlog.sources.ahead import read_ahead
 from turnlog.sources.base import Chunk, Named, Source, Stream, Unreadable
 
 RAW_BYTES_MAX = 64 * 1024
@@ -90,13 +91,14 @@ def import_streams(
     the others go on; without that, raises WrongUsage. Raises AppendFailed if the log cannot be written.
     """
     counts = ImportCounts()
-    for stream in streams:
-        try:
-            import_stream(recorder, source, stream, progress=progress, since=since, counts=counts)
-        except WrongUsage as error:
-            if refuse is None:
-                raise
-            refuse(error)
+    with read_ahead(source, streams, recorder.keep_blob, recorder.blob_folder) as reading:
+        for stream, chunks in reading:
+            try:
+                _import_chunks(recorder, source, stream, chunks, progress=progress, since=since, counts=counts)
+            except WrongUsage as error:
+                if refuse is None:
+                    raise
+                refuse(error)
     return counts
 
 
@@ -116,15 +118,30 @@ def import_stream(
     counts: ImportCounts | None = None,
 ) -> ImportCounts:
     """The same for one stream, from a cursor on; its last turn is left out if it is to be held. `counts` grows."""
-    counts, read = counts or ImportCounts(), 0
+    counts = counts or ImportCounts()
     chunks = source.read(stream, cursor, keep=recorder.keep_blob)
+    _import_chunks(recorder, source, stream, chunks, hold=hold, progress=progress, since=since, counts=counts)
+    return counts
+
+
+def _import_chunks(
+    recorder: TurnRecorder,
+    source: Source,
+    stream: Stream,
+    chunks: Iterator[Chunk],
+    *,
+    hold: Hold = lambda _: False,
+    progress: Progress,
+    since: Since | None,
+    counts: ImportCounts,
+) -> None:
+    read = 0
     for chunk, last in _with_last(since.chunks(chunks) if since else chunks):
         held = last and chunk.turns and hold(chunk.turns[-1])
         taken = msgspec.structs.replace(chunk, turns=chunk.turns[:-1]) if held else chunk
         take_in(recorder, source, stream.name, taken, counts, last=last)
         progress(max(0, chunk.offset - read), len(taken.turns))  # a stream that was rewritten meanwhile is read anew
         read = chunk.offset
-    return counts
 
 
 def _with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:
