@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from turnlog.sources.claude_code_prompts import blocks_of, kind_of
-from turnlog.sources.claude_code_records import type_of, uuid_of
+from turnlog.sources.claude_code_prompts import kind_of
+from turnlog.sources.claude_code_records import uuid_of
 
 _TURN_BITS = 32
 
@@ -26,22 +26,24 @@ class Branches:
         self._last_linked = -1  # the last turn that a record can be linked to: a prompt from the queue has no id
         self._known: dict[int, int] = {}  # by a hash of the uuid: the turn, above it a gist of what was said
         self._summaries: dict[str, str] = {}
+        self._gist = 0
 
     def is_known(self, fields: dict[str, Any]) -> bool:
         """Whether the very same record was there before."""
+        self._gist = _gist(fields)
         known = self._known.get(hash(uuid_of(fields)))
-        return known is not None and known >> _TURN_BITS == _gist(fields)
+        return known is not None and known >> _TURN_BITS == self._gist
 
     def is_turn(self, uuid: str) -> bool:
         """Whether a record of this id was there before."""
         return hash(uuid) in self._known
 
-    def add(self, fields: dict[str, Any], turn: int) -> None:
-        """Take in a record of a turn."""
-        uuid = uuid_of(fields)
+    def add(self, uuid: str | None, turn: int) -> None:
+        """Take in the record that was last asked about, as one of a turn."""
         if uuid is not None:
-            self._known.setdefault(hash(uuid), _gist(fields) << _TURN_BITS | turn + 1)
-            self._last_linked = max(self._last_linked, turn)
+            self._known.setdefault(hash(uuid), self._gist << _TURN_BITS | turn + 1)
+            if turn > self._last_linked:
+                self._last_linked = turn
 
     def begin_turn(self, fields: dict[str, Any]) -> None:
         """Take in that a record begins a turn. Raises MustStartOver if nobody knows what it follows."""
@@ -82,9 +84,13 @@ class Branches:
 def _gist(fields: dict[str, Any]) -> int:
     """A hash of which record this is and what it says, but for what differs between its copies."""
     message, attachment = fields.get("message"), fields.get("attachment")
-    content = message.get("content") if isinstance(message, dict) else fields.get("content")
-    said = [kind_of(attachment), fields.get("subtype"), *map(_gist_of_block, blocks_of(content))]
-    return hash((uuid_of(fields), type_of(fields), *(each for each in said if type(each) is str)))
+    content = message.get("content") if type(message) is dict else fields.get("content")
+    said = [fields.get("uuid"), fields.get("type"), fields.get("subtype"), kind_of(attachment)]
+    if type(content) is list:
+        said += map(_gist_of_block, content)
+    else:
+        said.append(content)
+    return hash(tuple([each for each in said if type(each) is str]))
 
 
 def _gist_of_block(block: Any) -> Any:

@@ -170,7 +170,7 @@ class Session:
         else:
             self._say(record, kind)
         current = self._open[-1]
-        self._branches.add(fields, current.number if current.has_prompt else current.number - 1)
+        self._branches.add(uuid_of(fields), current.number if current.has_prompt else current.number - 1)
 
     def _say(self, record: Record, kind: str) -> None:
         """Something of the conversation itself: a prompt, which begins a turn, or what follows it."""
