@@ -337,7 +337,7 @@ def _turn_recorded(connection: sqlite3.Connection, entry: Entry, known: "_Gist |
         "SELECT id, turns FROM conversations WHERE source = ? AND user = ? AND conversation = ?", lane
     ).fetchone()
     first = connection.execute(
-        "SELECT conversation, round FROM turns WHERE turn_id = ? AND conversation = ?",
+        "SELECT conversation, round FROM turns WHERE turn_id = ? AND +conversation = ?",  # no search of all its turns
         (turn.turn_id, conversation),
     ).fetchone()
     if first is None:
