@@ -15,7 +15,15 @@ import msgspec
 
 from turnlog.sources.base import Unreadable
 from turnlog.sources.files import file_stamp
-from turnlog.sources.objects import NESTING_MAX, is_deeper_than, may_be_deep, objects_on
+from turnlog.sources.objects import (
+    EMPTY_LINES,
+    NESTING_MAX,
+    TOGETHER,
+    DamagedLines,
+    is_deeper_than,
+    may_be_deep,
+    objects_on,
+)
 from turnlog.text import clean
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
@@ -61,6 +69,7 @@ class Lines:
         self._holding = holding
         self._stamp = file_stamp(file)
         self._last = b""
+        self._damaged = DamagedLines()
         file.seek(offset)
 
     def read(self) -> Iterator[Record | Unreadable]:
@@ -68,17 +77,31 @@ class Lines:
         while raw := self._file.readline(LINE_BYTES_MAX):
             is_whole = raw.endswith(b"\n") or len(raw) == LINE_BYTES_MAX
             self.line += 1
-            if self._holding in raw and raw != b"\n":
+            fields = None
+            if self._holding in raw and not (len(raw) < 5 and raw in EMPTY_LINES):
                 fields = _decode_whole(raw)
                 if fields is not None:
                     yield Record(fields, self.line, self.offset, len(raw))
                 else:
+                    self._damaged.note(raw)
                     yield from (p for p in self._pieces(raw) if is_whole or isinstance(p, Record))
             if not is_whole:
                 return
-            self.digest.update(raw)
-            self.offset += len(raw)
-            self._last = raw
+            self._advance(raw)
+            if fields is None and (run := self._damaged.behind(self._file)):
+                yield from self._together(run)
+
+    def _advance(self, raw: bytes) -> None:
+        self.digest.update(raw)
+        self.offset += len(raw)
+        self._last = raw
+
+    def _together(self, run: bytes) -> Iterator[Unreadable]:
+        """Many damaged lines."""
+        first, self.line = self.line + 1, self.line + run.count(b"\n")
+        if self._holding in run:
+            yield Unreadable(f"lines {first} to {self.line}", TOGETHER, run)
+        self._advance(run)
 
     def is_unchanged(self) -> bool:
         """Whether the file still has what was read of it last, where that stood: it was not rewritten meanwhile."""

@@ -62,7 +62,7 @@ from turnlog.sources.codex_reader import TurnReader
 from turnlog.sources.codex_threads import State
 from turnlog.sources.codex_turns import NAME, Mark
 from turnlog.sources.files import path_text
-from turnlog.sources.objects import CannotRead
+from turnlog.sources.objects import EMPTY_LINES, TOGETHER, CannotRead
 from turnlog.sources.packed import ENDINGS, unpacking_errors
 
 CHUNK_TURNS_MAX = 500
@@ -201,10 +201,15 @@ class _Scan:
 
     def _take_line(self, raw: bytes) -> None:
         self._lines += 1
+        if len(raw) < 5 and raw in EMPTY_LINES:
+            self._advance(raw)
+            return
         self._payloads.record_bytes = len(raw)
         record = whole_record(raw)
         if record is None:
             self._mend_line(raw)
+            if raw.endswith(b"\n") and (run := self._rollout.damaged_behind(raw)):
+                self._take_together(run)
             return
         try:
             self._take(record, self._place)
@@ -212,6 +217,12 @@ class _Scan:
             self._set_apart(raw, str(error))
         self._hash(raw)
         self.at += len(raw)
+
+    def _take_together(self, run: bytes) -> None:
+        """Many damaged lines."""
+        first, self._lines = self._lines + 1, self._lines + run.count(b"\n")
+        self._unreadable.append(Unreadable(f"lines {first} to {self._lines}", TOGETHER, run))
+        self._advance(run)
 
     def _mend_line(self, raw: bytes) -> None:
         """A line on which there is not exactly one object."""

@@ -11,7 +11,7 @@ import msgspec
 
 from turnlog.config import ImportLimits
 from turnlog.sources.files import file_stamp, open_regular, refusal
-from turnlog.sources.objects import Piece, objects_on
+from turnlog.sources.objects import DamagedLines, Piece, objects_on
 from turnlog.sources.packed import DAMAGED, check_unpacked, unpacked, unpacking_errors
 from turnlog.text import clean
 
@@ -33,6 +33,7 @@ class Rollout:
 
     def __init__(self, path: Path, file: BinaryIO, limits: ImportLimits) -> None:
         self.damage = ""
+        self._damaged = DamagedLines()
         self.hasher: _Hash = sha256()
         self._path = path
         self._file = file
@@ -66,6 +67,13 @@ class Rollout:
             if not self._is_packed:
                 raise
             self.damage = f"{DAMAGED} ({error})"
+
+    def damaged_behind(self, raw: bytes) -> bytes:
+        """The lines that are to be told together behind a damaged one."""
+        self._damaged.note(raw)
+        run = self._damaged.behind(self._lines)
+        self._offset += len(run)
+        return run
 
     @property
     def position_bytes(self) -> int:
@@ -133,7 +141,8 @@ def _pieces_on(line: bytes) -> Iterator[Piece]:
                 following = line.find(_RECORD_START, start + 1)
                 yield Piece(start, following if following > 0 else end, {}, piece.damage)
                 break
-            yield Piece(start, end, piece.record)
+            if piece.record:  # an empty one says nothing
+                yield Piece(start, end, piece.record)
         else:
             return
         if following < 0:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from turnlog.sources.base import keep_nothing
 from turnlog.sources.gemini_content import Content, as_text, read_object, salvage
-from turnlog.sources.objects import CannotRead, objects_on
+from turnlog.sources.objects import EMPTY_LINES, TOGETHER, CannotRead, DamagedLines, objects_on
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
 """A longer line is damage; so is a larger `.json`, which must be read as a whole."""
@@ -215,6 +215,7 @@ class Prefix:
 def read_lines(file: BinaryIO, session: Session, digest: Prefix) -> None:
     """Take in a `.jsonl` from its beginning to its end; `digest` is fed what is consumed."""
     offset = number = 0
+    damaged = DamagedLines()
     while line := file.readline(LINE_BYTES_MAX):
         number += 1
         length = len(line)
@@ -227,11 +228,24 @@ def read_lines(file: BinaryIO, session: Session, digest: Prefix) -> None:
                     break
             session.damage.append(Damage(f"line {number}", "it is too long to be read", offset, LINE_BYTES_MAX))
             session.consumed = offset + length
+        elif length < 5 and line in EMPTY_LINES:
+            digest.update(line)
+            session.consumed = offset + length
         else:
+            known = len(session.damage)
             session.take_line(line, offset, number)
             digest.update(line[: max(0, session.consumed - offset)])
             if not line.endswith(b"\n"):
                 return  # what is appended from now on belongs to this line
+            if len(session.damage) > known:
+                damaged.note(line)
+                run = damaged.behind(file)
+                first, number = number + 1, number + run.count(b"\n")
+                if run:
+                    session.damage.append(Damage(f"lines {first} to {number}", TOGETHER, offset + length, len(run)))
+                digest.update(run)
+                length += len(run)
+                session.consumed = offset + length
         offset += length
 
 

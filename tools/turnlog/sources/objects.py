@@ -4,13 +4,25 @@ import json
 import re
 from collections.abc import Iterator
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
+
+import msgspec
 
 NESTING_MAX = 100
 """Deeper objects are damage: how deep Python can follow depends on who calls, and identities must not."""
 
 _NO_OPENINGS = bytes(byte for byte in range(256) if byte not in b"{[")
 _INK = re.compile("[^ \t\r\n\ufeff]")
+
+
+SHORT_BYTES = 64
+"""Lines that are shorter are told together, where many of them are damaged."""
+
+LONE_DAMAGES_MAX = 100
+"""So many damaged short lines of a file are told one by one."""
+
+EMPTY_LINES = frozenset((b"\n", b"\r\n", b"{}\n", b"{}\r\n"))
+"""Lines that say nothing."""
 
 
 class CannotRead(Exception):
@@ -75,6 +87,40 @@ def _decode_object(text: str, start: int) -> tuple[dict[str, Any], int]:
     return record, end
 
 
+class DamagedLines:
+    """Counts the damaged lines of a file, so that a million of them cost no more than reading them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._is_short = False
+
+    def note(self, line: bytes) -> None:
+        """Count a line that is damaged."""
+        self._is_short = len(line) < SHORT_BYTES
+        self._count += self._is_short
+
+    def behind(self, file: IO[bytes]) -> bytes:
+        """The lines that follow the last one and are to be told with each other: short ones without an object on them.
+
+        They are taken out of the file, which is buffered; so many of them at most as are in its buffer.
+        """
+        if self._count < LONE_DAMAGES_MAX or not self._is_short:
+            return b""
+        length = 0
+        for following in file.peek().split(b"\n")[:-1]:  # type: ignore[attr-defined]
+            if len(following) >= SHORT_BYTES or _is_object(following):
+                break
+            length += len(following) + 1
+        return file.read(length)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return line[:1] == b"{" and len(line) > 5 and type(msgspec.json.decode(line)) is dict
+    except ValueError:
+        return False
+
+
 def may_be_deep(line: bytes) -> bool:
     """Whether there are brackets enough in a line for an object that is nested too deeply: a quick first look."""
     return len(line.translate(None, _NO_OPENINGS)) > NESTING_MAX
@@ -102,5 +148,8 @@ def _real(text: str) -> float | str:
 
 DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real)
 """Reads numbers that the log cannot hold as text."""
+
+TOGETHER = "they are no JSON objects, as many lines before them"
+"""Why lines are set apart that are told together."""
 
 TOO_DEEP = f"it is nested more than {NESTING_MAX} levels deep"

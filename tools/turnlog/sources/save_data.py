@@ -41,7 +41,7 @@ from eventlog import ROLES, Message, Part, TurnRecorded
 from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
 from turnlog.sources.files import digest_of_prefix, file_stamp, open_regular, path_text, refusal
-from turnlog.sources.objects import CannotRead, Piece, objects_on
+from turnlog.sources.objects import TOGETHER, CannotRead, DamagedLines, Piece, objects_on
 from turnlog.sources.times import utc
 from turnlog.text import clean
 
@@ -173,6 +173,8 @@ class _Pass:
         self._maker = maker
         self._yielded = yielded
         self._digest = sha256()
+        self._damaged = DamagedLines()
+        self._line_is_damaged = False
         self._line = self._bytes = self._lines = self._turn_count = self._chunk_start = 0
         self._turns: list[TurnRecorded] = []
         self._unreadable: list[Unreadable] = []
@@ -186,6 +188,7 @@ class _Pass:
                 break
             for line in lines:
                 yield from self._take_line(line)
+            yield from self._take_together()
             # What follows an unterminated line now has been appended since, to that line.
             lines = _next_lines(self._file) if lines[-1].endswith(b"\n") else []
         if self._bytes > self._chunk_start:
@@ -217,9 +220,20 @@ class _Pass:
         if self._is_chunk_full():
             yield self._end_chunk()
 
+    def _take_together(self) -> Iterator[Chunk]:
+        """Many damaged lines behind the last one, if they are there."""
+        while self._line_is_damaged and (run := self._damaged.behind(self._file)):
+            first, self._line = self._line + 1, self._line + run.count(b"\n")
+            self._unreadable.append(Unreadable(f"lines {first} to {self._line}", TOGETHER, run))
+            self._advance(run)
+            if self._is_chunk_full():
+                yield self._end_chunk()
+
     def _take_piece(self, piece: "Piece", raw: bytes, number: int) -> None:
         reason = piece.damage or self._take_record(piece.record)
+        self._line_is_damaged = bool(reason)
         if reason:
+            self._damaged.note(raw)
             position = f"line {self._line}" if number == 1 else f"line {self._line}, object {number}"
             self._unreadable.append(Unreadable(position=position, reason=reason, raw=raw))
 
