@@ -190,7 +190,8 @@ class _Pass:
                 yield from self._take_line(line)
             yield from self._take_together()
             # What follows an unterminated line now has been appended since, to that line.
-            lines = _next_lines(self._file) if lines[-1].endswith(b"\n") else []
+            lines_max = 1 if self._line_is_damaged else CHUNK_TURNS_MAX  # those behind damage may be told together
+            lines = _next_lines(self._file, lines_max) if lines[-1].endswith(b"\n") else []
         if self._bytes > self._chunk_start:
             yield self._end_chunk()
 
@@ -371,11 +372,11 @@ def _turn_id(identity: bytes, occurrence: int) -> str:
     return f"{SaveData.name}:{digest.hexdigest()}"
 
 
-def _next_lines(file: BinaryIO) -> list[bytes]:
-    """The next lines, a chunk or so of them, with their ends; the last one may have none. Empty at the end."""
+def _next_lines(file: BinaryIO, lines_max: int = CHUNK_TURNS_MAX) -> list[bytes]:
+    """The next lines, a chunk or so of them at most, with their ends; the last one may have none. Empty at the end."""
     lines: list[bytes] = []
     size = 0
-    while len(lines) < CHUNK_TURNS_MAX and size < CHUNK_BYTES:
+    while len(lines) < lines_max and size < CHUNK_BYTES:
         lines.append(file.readline())
         size += len(lines[-1])
         if not lines[-1].endswith(b"\n"):

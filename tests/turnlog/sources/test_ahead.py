@@ -1,0 +1,114 @@
+"""Reading streams in processes of their own: the same chunks in the same order, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from turnlog.errors import WrongUsage
+from turnlog.recorder import TurnRecorder
+from turnlog.sources import ahead
+from turnlog.sources.base import Chunk, Stream, keep_nothing
+from turnlog.sources.claude_code import ClaudeCode
+from turnlog.sources.importing import ImportCounts, import_streams
+
+PROMPT = '{"type":"user","uuid":"%032d","sessionId":"s%d","message":{"role":"user","content":"%s"}}\n'
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "BYTES_MIN", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+
+
+@pytest.fixture
+def streams(tmp_path: Path) -> list[Stream]:
+    for session in range(7):
+        lines = [PROMPT % (session * 10_000 + turn, session, f"say {turn}") for turn in range(600 * (session % 3) + 1)]
+        (tmp_path / f"{session}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return ClaudeCode().discover([tmp_path])
+
+
+def chunks_of(streams: list[Stream], source: ClaudeCode | None = None) -> list[tuple[str, list[Chunk]]]:
+    with ahead.read_ahead(source or ClaudeCode(), streams, keep_nothing, None) as reading:
+        return [(stream.name, list(chunks)) for stream, chunks in reading]
+
+
+def started(monkeypatch: pytest.MonkeyPatch) -> "list[subprocess.Popen[bytes]]":
+    """The processes that are started from here on."""
+    found: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def remember(*arguments: object, **options: object) -> "subprocess.Popen[bytes]":
+        found.append(start(*arguments, **options))  # type: ignore[call-overload]
+        return found[-1]
+
+    monkeypatch.setattr(ahead.subprocess, "Popen", remember)
+    return found
+
+
+def test_workers_give_what_reading_here_gives(streams: list[Stream], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams come in their order, each with all its chunks, equal to those that this process reads."""
+    processes = started(monkeypatch)
+    expected = [(stream.name, list(ClaudeCode().read(stream))) for stream in streams]
+    assert chunks_of(streams) == expected
+    assert len(processes) == 3
+    assert all(process.returncode == 0 for process in processes)
+
+
+def test_one_core_reads_everything_here(streams: list[Stream], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be gained no process is started."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    processes = started(monkeypatch)
+    assert [len(chunks) for _, chunks in chunks_of(streams)] == [len(list(ClaudeCode().read(s))) for s in streams]
+    assert processes == []
+
+
+def test_an_import_with_workers_records_the_same(tmp_path: Path, streams: list[Stream]) -> None:
+    """All turns are recorded once, and another import finds them unchanged."""
+    turns = sum(len(chunk.turns) for stream in streams for chunk in ClaudeCode().read(stream))
+    with TurnRecorder(tmp_path / "log") as recorder:
+        assert import_streams(recorder, ClaudeCode(), streams) == ImportCounts(recorded=turns)
+        assert import_streams(recorder, ClaudeCode(), streams) == ImportCounts(unchanged=turns)
+
+
+def test_what_a_source_raises_is_raised_here(streams: list[Stream]) -> None:
+    """A file that is gone is told with the same error and sentence."""
+    streams[3].path.unlink()
+    with pytest.raises(WrongUsage, match=r"3\.jsonl|cannot be read"):
+        chunks_of(streams)
+
+
+class Mortal(ClaudeCode):
+    """Kills the process that reads, unless it is this one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = os.getpid()
+
+    def read(self, stream: Stream, cursor: object = None, *, keep: object = keep_nothing) -> Iterator[Chunk]:
+        if os.getpid() != self.home:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(stream, cursor)
+
+
+def test_a_worker_that_is_lost_is_done_without(streams: list[Stream]) -> None:
+    """What it was to read is read here."""
+    expected = [(stream.name, list(ClaudeCode().read(stream))) for stream in streams]
+    assert chunks_of(streams, Mortal()) == expected
+
+
+def test_who_stops_early_leaves_no_process(streams: list[Stream], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt in the middle ends the workers, whatever they are at."""
+    processes = started(monkeypatch)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        ahead.read_ahead(ClaudeCode(), streams, keep_nothing, None) as reading,
+    ):
+        next(next(reading)[1])
+        raise KeyboardInterrupt
+    assert processes
+    assert all(process.returncode is not None for process in processes)
