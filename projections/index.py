@@ -54,6 +54,9 @@ CREATE INDEX turns_by_round ON turns (conversation, round, revision, last_messag
 CREATE TABLE sinks (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE had (seq INTEGER, sink TEXT, PRIMARY KEY (seq, sink)) WITHOUT ROWID;
 CREATE TABLE streams (source TEXT, stream TEXT, cursor TEXT, PRIMARY KEY (source, stream)) WITHOUT ROWID;
+CREATE TABLE readings (
+    source TEXT, stream TEXT, stamp TEXT, turns INTEGER, quarantined INTEGER,
+    PRIMARY KEY (source, stream)) WITHOUT ROWID;
 CREATE TABLE quarantined (
     source TEXT, stream TEXT, digest TEXT, PRIMARY KEY (source, stream, digest)) WITHOUT ROWID;
 CREATE TABLE noted (
@@ -208,6 +211,20 @@ class Index:
         """How far a stream was read; None if it never was."""
         rows = self._rows("SELECT cursor FROM streams WHERE source = ? AND stream = ?", source, stream)
         return msgspec.json.decode(rows[0][0]) if rows else None
+
+    def read_before(self, source: str, stream: str, stamp: str) -> tuple[int, int] | None:
+        """How many turns and damaged pieces a stream gave when it was read under this stamp; None if it never was."""
+        query = "SELECT turns, quarantined FROM readings WHERE source = ? AND stream = ? AND stamp = ?"
+        return next(iter(self._rows(query, source, stream, stamp)), None)
+
+    def keep_reading(self, source: str, stream: str, stamp: str, turns: int, quarantined: int) -> None:
+        """Keep what a stream gave, in place of what was kept of it. All of it must be in the log; `lock` must be held.
+
+        The log does not tell this: an index that is made anew has forgotten it.
+        """
+        with self._open() as connection:
+            row = (source, stream, stamp, turns, quarantined)
+            connection.execute("INSERT OR REPLACE INTO readings VALUES (?, ?, ?, ?, ?)", row)
 
     def is_quarantined(self, source: str, stream: str, digest: str) -> bool:
         """Whether a piece of a stream is in quarantine already."""

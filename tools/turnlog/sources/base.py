@@ -39,13 +39,13 @@ class SourceOptions(Struct, frozen=True):
 class Stream(Struct, frozen=True):
     """One thing that a source reads from beginning to end; `name` identifies it in events.
 
-    `others` are files that are read along with it, as those of a session's sub-agents are.
+    `others` are the files that are read along with it, as those of a session's sub-agents are; None if nobody knows.
     """
 
     name: str
     path: Path
     size_bytes: int
-    others: tuple[Path, ...] = ()
+    others: tuple[Path, ...] | None = None
 
 
 class Unreadable(Struct, frozen=True):

@@ -7,7 +7,7 @@ the result of the call names the agent, or its prompt is the agent's first line.
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,6 +87,16 @@ class Agents:
     def _first_record(self, path: Path) -> Record | None:
         with self.open(path).file as file:
             return next((piece for piece in Lines(file).read() if isinstance(piece, Record)), None)
+
+    def of(self, main: Path, beside: Sequence[Path]) -> tuple[Path, ...]:
+        """Every file that a session is read with: in its folder, or a sub-agent's beside it."""
+        folder = main.with_suffix("")
+        own = [path for path in folder.rglob("*") if is_own_file(path)] if folder.is_dir() else []
+        for path in beside:
+            session = self._session(path)
+            if session == main.stem or not is_own_file(path.with_name(f"{session}.jsonl")):
+                own += [path, *(each for each in (path.with_name(path.stem + _META_ENDING),) if is_own_file(each))]
+        return tuple(sorted(own))
 
     def _session(self, path: Path) -> str:
         if path not in self._sessions:

@@ -111,7 +111,7 @@ class Codex:
         for named in paths:
             path = Path(os.path.abspath(named))  # noqa: PTH100 - resolve() follows links; the user named the link
             for each in self._in_folder(path) if path.is_dir() else [path]:
-                stream = Stream(name=path_text(each), path=each, size_bytes=check_readable(each))
+                stream = Stream(name=path_text(each), path=each, size_bytes=check_readable(each), others=())
                 streams.setdefault(stream.name, stream)
         self._threads |= {thread for stream in streams.values() if (thread := _thread_of(stream.path))}
         return list(streams.values())

@@ -52,6 +52,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
 
+from msgspec.structs import replace
+
 from eventlog import ConversationNoted, TurnRecorded
 from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
@@ -115,7 +117,8 @@ class GeminiCli:
                 del found[stream.name]
                 for parent in find_streams(parents, self.recognises, _may_be, "sessions of Gemini CLI"):
                     found.setdefault(parent.name, parent)
-        return list(found.values())
+        beside = {folder: _agents_in(folder) for folder in {stream.path.parent for stream in found.values()}}
+        return [replace(stream, others=beside[stream.path.parent]) for stream in found.values()]
 
     def read(self, stream: Stream, cursor: Any = None, *, keep: Keep = keep_nothing) -> Iterator[Chunk]:
         """The turns of the session, or those with something behind the cursor. Raises WrongUsage."""
@@ -133,6 +136,13 @@ class GeminiCli:
         except OSError as error:
             raise refusal(stream.path, error) from error
         raise WrongUsage(f"{stream.name} is rewritten again and again while it is read; try again when it is at rest")
+
+
+def _agents_in(folder: Path) -> tuple[Path, ...] | None:
+    """The sub-agents' files of all sessions in a folder, as far as they are; None for a folder of another kind."""
+    if folder.name != "chats":
+        return None
+    return tuple(sorted(path for path in folder.glob("*/*.json*") if path.is_file()))
 
 
 _MARKS = (b"lastUpdated", b"history", b"role", b"parts", b"messages", b"projectHash")

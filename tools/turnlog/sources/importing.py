@@ -23,6 +23,7 @@ from turnlog.errors import WrongUsage
 from turnlog.recorder import TurnRecorder
 from turnlog.sources.ahead import read_ahead
 from turnlog.sources.base import Chunk, Named, Source, Stream, Unreadable
+from turnlog.sources.unchanged import Unchanged
 
 RAW_BYTES_MAX = 64 * 1024
 """What cannot be read is kept in its event up to this size, and in the blob folder beyond."""
@@ -56,6 +57,11 @@ class Since:
         self.left_out = 0
         self._moment = moment
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether nothing can be left out."""
+        return self._moment is None
+
     def chunks(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         """The chunks of one stream, without it."""
         if self._moment is None:
@@ -84,21 +90,36 @@ def import_streams(
     progress: Progress = lambda *_: None,
     since: Since | None = None,
     refuse: Callable[[WrongUsage], None] | None = None,
+    settings: str | None = None,
 ) -> ImportCounts:
     """Record what the streams hold and the log does not; with a dry-run recorder, count what that would be.
 
     Stopping in between loses nothing: the next import goes on. A stream that cannot be read is told to `refuse`, and
-    the others go on; without that, raises WrongUsage. Raises AppendFailed if the log cannot be written.
+    the others go on; without that, raises WrongUsage. With `settings`, which say all that a reading depends on besides
+    the files, a stream is passed over whose files have not changed since all of it was read with the same ones. Raises
+    AppendFailed if the log cannot be written.
     """
-    counts = ImportCounts()
-    with read_ahead(source, streams, recorder.keep_blob, recorder.blob_folder) as reading:
+    takes_all = since is None or since.takes_all
+    counts, unchanged = ImportCounts(), Unchanged(recorder, source, streams, settings if takes_all else None)
+    changed = []
+    for stream in streams:
+        if (known := unchanged.counts(stream)) is None:
+            changed.append(stream)
+        else:
+            counts.add(ImportCounts(unchanged=known[0], quarantined=known[1]))
+            progress(stream.size_bytes, known[0])
+    with read_ahead(source, changed, recorder.keep_blob, recorder.blob_folder) as reading:
         for stream, chunks in reading:
+            found = ImportCounts()
             try:
-                _import_chunks(recorder, source, stream, chunks, progress=progress, since=since, counts=counts)
+                _import_chunks(recorder, source, stream, chunks, progress=progress, since=since, counts=found)
+                unchanged.note(stream, found.recorded + found.revised + found.unchanged, found.quarantined)
             except WrongUsage as error:
                 if refuse is None:
                     raise
                 refuse(error)
+            finally:
+                counts.add(found)
     return counts
 
 

@@ -169,7 +169,7 @@ class Watcher:
 
     def _follow(self, watched: Watched, stream: Stream, now: datetime) -> None:
         source = watched.source
-        key, stamp = (source.name, stream.name), _stamp_of((stream.path, *stream.others))
+        key, stamp = (source.name, stream.name), _stamp_of((stream.path, *(stream.others or ())))
         known = self._followed.get(key)
         if known is None:
             known = self._followed[key] = _Followed(watched, stream, (), now)
