@@ -9,14 +9,16 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct, field
 
-from projections import ProbePolicy, RetryPolicy
 from turnlog.convert import convert
 from turnlog.errors import ConfigError
+
+if TYPE_CHECKING:
+    from projections import ProbePolicy, RetryPolicy
 
 FILE_NAME = "turnlog.toml"
 
@@ -24,6 +26,8 @@ _MEMOBASE = "memobase"
 
 WAIT_SECONDS_MAX = 365 * 24 * 3600
 """Nobody waits longer on purpose."""
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}", re.ASCII)
 
 _SINK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
@@ -54,12 +58,16 @@ class SyncConfig(Struct, frozen=True):
         if not all(0 <= seconds <= WAIT_SECONDS_MAX for seconds in (self.base_seconds, self.max_seconds)):
             raise ValueError(f"base_seconds and max_seconds must be from 0 to {WAIT_SECONDS_MAX} (a year)")
 
-    def probing(self) -> ProbePolicy:
+    def probing(self) -> "ProbePolicy":
         """The part of it that decides about asking a sink that is away."""
+        from projections import ProbePolicy  # 80 ms that only delivery needs
+
         return ProbePolicy(self.probe_seconds, self.probe_max_seconds)
 
-    def policy(self) -> RetryPolicy:
+    def policy(self) -> "RetryPolicy":
         """The part of it that decides about retries."""
+        from projections import RetryPolicy  # as above
+
         return RetryPolicy(self.max_attempts, self.base_seconds, self.max_seconds)
 
 
@@ -79,6 +87,28 @@ class ImportLimits(Struct, frozen=True):
         for name in self.__struct_fields__:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+
+
+class DaemonConfig(Struct, frozen=True):
+    """`[daemon]`: how often status.json is written, where the monitoring listens, and the log of the program.
+
+    `listen` is `HOST:PORT`, or `off`; `log_file` None is `daemon.log` beside the log.
+    """
+
+    status_seconds: float = 5.0
+    listen: str = "off"
+    log_file: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_max_bytes: int = 10 * 1024 * 1024
+    log_backups: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.status_seconds <= WAIT_SECONDS_MAX:
+            raise ValueError(f"status_seconds must be above 0 and at most {WAIT_SECONDS_MAX} (a year)")
+        if self.log_max_bytes < 0 or self.log_backups < 0:
+            raise ValueError("log_max_bytes and log_backups must be at least 0")
+        if self.listen != "off" and not _ADDRESS.fullmatch(self.listen):
+            raise ValueError(f"listen must be HOST:PORT or off, not {self.listen!r}")
 
 
 class SinkConfig(Struct, frozen=True):
@@ -105,6 +135,7 @@ class Config(Struct, frozen=True):
     log: LogConfig = LogConfig()
     sync: SyncConfig = SyncConfig()
     limits: ImportLimits = ImportLimits()
+    daemon: DaemonConfig = DaemonConfig()
     sinks: tuple[SinkConfig, ...] = ()
     sources: tuple[SourceConfig, ...] = ()
     path: Path | None = None
@@ -119,6 +150,7 @@ class _Sections(Struct, frozen=True):
     log: dict[str, Any] = field(default_factory=dict)
     sync: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict, name="import")
+    daemon: dict[str, Any] = field(default_factory=dict)
     sinks: list[dict[str, Any]] = field(default_factory=list)
     sources: list[dict[str, Any]] = field(default_factory=list)
 
@@ -178,6 +210,7 @@ def _build(data: dict[str, Any], path: Path | None, environ: Mapping[str, str]) 
         log=convert(sections.log, LogConfig, where=f"{where}, [log]", error=ConfigError),
         sync=convert(sync, SyncConfig, where=f"{where}, [sync]", error=ConfigError),
         limits=convert(sections.limits, ImportLimits, where=f"{where}, [import]", error=ConfigError),
+        daemon=convert(sections.daemon, DaemonConfig, where=f"{where}, [daemon]", error=ConfigError),
         sinks=(*sinks, *_old_sink(environ, sinks)),
         sources=tuple(_source(table, f"{where}, source {i}") for i, table in enumerate(sections.sources, start=1)),
         path=path,
