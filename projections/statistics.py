@@ -16,12 +16,18 @@ RATE_SECONDS = 60
 class SinkCounts:
     """What was done for one sink: requests made, turns delivered (and of those reconciled), failures by kind.
 
-    `recent` counts the turns that were delivered in each of the last seconds before the last success, by Unix time.
+    `errors` counts the refusals that were written down. The last request ended at `last_at` and took `last_seconds`;
+    `open_since` is when each began whose outcome is not known yet, by the seq of its attempt. `recent` counts the turns
+    that were delivered in each of the last seconds before the last success, by Unix time.
     """
 
     requests: int = 0
     delivered: int = 0
     reconciled: int = 0
+    errors: int = 0
+    last_at: datetime | None = None
+    last_seconds: float | None = None
+    open_since: dict[int, datetime] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
     recent: dict[int, int] = field(default_factory=dict)
 
@@ -32,6 +38,12 @@ class SinkCounts:
         self.recent[second] = self.recent.get(second, 0) + turns
         if len(self.recent) > RATE_SECONDS:
             self.recent = {known: count for known, count in self.recent.items() if known > second - RATE_SECONDS}
+
+    def note_outcome(self, attempt: int, at: datetime) -> None:
+        """An outcome of a request was written; the first one is its end."""
+        began = self.open_since.pop(attempt, None)
+        if began is not None:
+            self.last_at, self.last_seconds = at, max(0.0, (at - began).total_seconds())
 
     def rate(self, now: datetime) -> float:
         """Turns delivered a second, over the last `RATE_SECONDS` before `now`."""
@@ -74,15 +86,18 @@ def _turn_recorded(state: Statistics, entry: Entry) -> None:
 
 
 def _sync_attempted(state: Statistics, entry: Entry) -> None:
-    event = entry.view(views.Attempted)
+    event = entry.view(views.TimedAttempt)
     _any_event(state, entry)
-    _sink(state, event.sink).requests += 1
+    sink = _sink(state, event.sink)
+    sink.requests += 1
+    sink.open_since[entry.seq] = event.at
 
 
 def _sync_succeeded(state: Statistics, entry: Entry) -> None:
     event = entry.view(views.Succeeded)
     _any_event(state, entry)
     sink = _sink(state, event.sink)
+    sink.note_outcome(event.attempt, event.at)
     sink.note_delivered(len(event.turns), event.at)
     sink.reconciled += len(event.turns) if event.reconciled else 0
 
@@ -90,7 +105,10 @@ def _sync_succeeded(state: Statistics, entry: Entry) -> None:
 def _sync_failed(state: Statistics, entry: Entry) -> None:
     event = entry.view(views.Failed)
     _any_event(state, entry)
-    _sink(state, event.sink).failures[event.kind] += len(event.turns)
+    sink = _sink(state, event.sink)
+    sink.note_outcome(event.attempt, event.at)
+    sink.errors += 1
+    sink.failures[event.kind] += len(event.turns)
 
 
 def _sink(state: Statistics, name: str) -> SinkCounts:
@@ -99,7 +117,7 @@ def _sink(state: Statistics, name: str) -> SinkCounts:
 
 STATISTICS: Fold[Statistics] = Fold(
     name="statistics",
-    version=2,
+    version=3,
     initial=Statistics,
     handlers={
         "TurnRecorded": _turn_recorded,
@@ -108,6 +126,6 @@ STATISTICS: Fold[Statistics] = Fold(
         "SyncFailed": _sync_failed,
     },
     otherwise=_any_event,
-    views=(views.Turn, views.Attempted, views.Succeeded, views.Failed),
+    views=(views.Turn, views.TimedAttempt, views.Succeeded, views.Failed),
 )
 """The fold from events to `Statistics`."""

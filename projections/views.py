@@ -46,6 +46,12 @@ class Attempted(View, tag="SyncAttempted", kw_only=True):
     turns: Seqs
 
 
+class TimedAttempt(Attempted, tag="SyncAttempted", kw_only=True):
+    """The same, and since when."""
+
+    at: datetime
+
+
 class Succeeded(View, tag="SyncSucceeded", kw_only=True):
     """Which turns a sink has, since when."""
 

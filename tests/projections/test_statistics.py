@@ -53,6 +53,7 @@ def test_what_was_done_is_counted_by_sink(entries: list[Entry]) -> None:
         failures = [(event.kind, len(event.turns)) for event in events if isinstance(event, SyncFailed)]
         assert counts.failures.total() == sum(count for _, count in failures)
         assert set(counts.failures) == {kind for kind, _ in failures}
+        assert counts.errors == len(failures)
 
 
 def test_an_example() -> None:
@@ -63,6 +64,22 @@ def test_an_example() -> None:
     counts = state.sinks["alpha"]
     assert (counts.requests, counts.delivered, counts.reconciled) == (1, 1, 1)
     assert counts.failures == Counter(rejected=1)
+
+
+@given(logs() | wild_logs())
+def test_the_last_request_is_as_long_as_the_log_says(entries: list[Entry]) -> None:
+    """From its attempt to its first outcome; what is remembered of others are those that have none yet."""
+    for name, counts in statistics(entries).sinks.items():
+        began: dict[int, Entry] = {}
+        last: tuple[Entry, Entry] | None = None
+        for entry in entries:
+            if isinstance(event := entry.event, SyncAttempted) and event.sink == name:
+                began[entry.seq] = entry
+            elif isinstance(event, SyncSucceeded | SyncFailed) and event.sink == name and event.attempt in began:
+                last = began.pop(event.attempt), entry
+        assert set(counts.open_since) == set(began)
+        assert counts.last_at == (last[1].at if last else None)
+        assert counts.last_seconds == (max(0.0, (last[1].at - last[0].at).total_seconds()) if last else None)
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 40)), max_size=30), st.integers(0, 100))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
+from turnlog.cli.commands.daemon_ import COMMANDS as DAEMON_COMMANDS
 from turnlog.cli.main import COMMANDS, cli
 
 from .support import ROOT, Cli
@@ -16,22 +17,24 @@ def _subcommands() -> Iterator[tuple[str, ...]]:
     with click.Context(cli) as context:
         for name in COMMANDS:
             command = cli.get_command(context, name)
-            for sub in command.commands if isinstance(command, click.Group) else ():
+            for sub in command.list_commands(context) if isinstance(command, click.Group) else ():
                 yield name, sub
 
 
 SUBCOMMANDS = sorted(_subcommands())
+DAEMON = "drain reload restart run start status stop test"
 
 
 def test_the_commands_are_those_of_the_design() -> None:
     """Nothing is missing from the first slice, in the order of the documentation."""
     first_slice = (
         "demo record import migrate sync pending show retry skip replay verify stats tail sinks sources "
-        "watch conversations export redact serve config doctor"
+        "watch conversations export redact daemon serve config doctor"
     )
     assert list(COMMANDS) == first_slice.split()
     assert [
         ("config", "check"),
+        *(("daemon", name) for name in DAEMON.split()),
         *(("sinks", name) for name in ("pause", "resume", "retire")),
         *(("sources", name) for name in ("add", "check", "list", "remove")),
     ] == SUBCOMMANDS
@@ -55,6 +58,12 @@ def test_the_help_of_a_subcommand_loads(cli: Cli, names: tuple[str, ...]) -> Non
     first = help_text.splitlines()[2].strip()
     assert first.endswith(".")
     assert first.split(",")[0][:40] in cli.ok(names[0], "--help").out
+
+
+@pytest.mark.parametrize("name", DAEMON_COMMANDS)
+def test_the_help_of_a_daemon_s_command_begins_as_its_list_says(cli: Cli, name: str) -> None:
+    """That list is shown without loading any of them."""
+    assert cli.ok("daemon", name, "--help").out.splitlines()[2].strip() == DAEMON_COMMANDS[name]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -89,7 +98,7 @@ def test_without_a_command_the_help_is_shown(cli: Cli) -> None:
     ("arguments", "sentence"),
     [
         (("pendin",), "no such command 'pendin'; did you mean 'pending'? (see `turnlog --help`)"),
-        (("wibble",), "no such command 'wibble'; known: config, conversations, demo,"),
+        (("wibble",), "no such command 'wibble'; known: config, conversations, daemon,"),
         (("config", "chek"), "no such command 'chek'"),
         (("sync", "--ones"), "no such option '--ones'"),
         (("show",), "missing argument 'TURN' (see `turnlog show --help`)"),

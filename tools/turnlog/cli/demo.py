@@ -19,8 +19,9 @@ from turnlog.recorder import TurnRecorder
 from turnlog.sinks.batch import message_uuid
 from turnlog.sources.importing import ImportCounts, import_streams
 from turnlog.sources.save_data import SaveData
+from turnlog.sync.crew import Hooks
 from turnlog.sync.life import LifeEvent, tell_life
-from turnlog.sync.run import Hooks, SyncResult, sync_once
+from turnlog.sync.run import SyncResult, sync_once
 
 SINK = "receiver"
 USER = "amy"

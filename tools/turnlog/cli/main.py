@@ -30,6 +30,7 @@ COMMANDS = {
     "conversations": "List conversations.",
     "export": "Print turns as Markdown or JSON Lines.",
     "redact": "Show which secrets would not be sent.",
+    "daemon": "Run sources and delivery as one background service.",
     "serve": "Receive batches over HTTP and keep them in SQLite.",
     "config": "Validate the configuration.",
     "doctor": "Find out what is wrong with this installation, and how to mend it.",

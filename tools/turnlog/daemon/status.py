@@ -54,6 +54,7 @@ class SinkStatus(Struct, frozen=True):
     none. `paused` is the kind of what it is paused for, since `paused_since`, and `next_probe_at` when it is asked
     again. The counts are turns; `rate` is turns a second over the last minute; `requests` were made in all its life, of
     which `errors` failed, and the last one took `last_seconds`; `failures` counts the turns in failed ones by kind.
+    `trouble` is why the daemon does not deliver to it at all: another process does, or its code broke.
     """
 
     sink: str
@@ -75,6 +76,7 @@ class SinkStatus(Struct, frozen=True):
     requests: int = 0
     errors: int = 0
     failures: dict[str, int] = {}
+    trouble: str | None = None
 
 
 class PartStatus(Struct, frozen=True):

@@ -57,10 +57,14 @@ def configured_sources(config: Config, names: Sequence[str], environ: Mapping[st
     wanted = [name.replace("-", "_") for name in names]
     files = [table for table in config.sources if not is_mailbox(table)]
     tables = [table for table in files if not wanted or table.type.replace("-", "_") in wanted]
-    where = f"{config.path}, source "
-    found = [_watched(table, f"{where}{table.type!r}", config.folder, environ, config.limits) for table in tables]
+    found = [watched_source(config, table, environ) for table in tables]
     known = {*(watched.source.name for watched in found), MAILBOX}
     return found + watch_all([SourceConfig(name) for name in wanted if name not in known], environ, config.limits)
+
+
+def watched_source(config: Config, table: SourceConfig, environ: Mapping[str, str]) -> Watched:
+    """One source of a configuration that is no mailbox. Raises WrongUsage, ConfigError."""
+    return _watched(table, f"{config.path}, source {table.type!r}", config.folder, environ, config.limits)
 
 
 def watch_all(

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,7 +83,7 @@ class _Followed(Struct):
 class Watcher:
     """Takes in what some sources get; `feeds` are those that are no files, see `fetching`.
 
-    `say` is told what cannot be read, once until it can be.
+    `say` is told what cannot be read, once until it can be, and `beat` is called whenever a look gets on.
 
     `look` is to be called whenever something has changed, and at the latest at the time that it returns.
     """
@@ -96,6 +97,7 @@ class Watcher:
         clock: Clock,
         rescan_seconds: float = RESCAN_SECONDS,
         say: Callable[[str], None] = lambda _: None,
+        beat: Callable[[], object] = lambda: None,
     ) -> None:
         self.counts = ImportCounts()
         self._recorder = recorder
@@ -105,6 +107,7 @@ class Watcher:
         self._rescan = timedelta(seconds=rescan_seconds)
         self._scan_at = clock.now()
         self._say = say
+        self._beat = beat
         self._told: set[str] = set()
         self._followed: dict[tuple[str, str], _Followed] = {}
         self._dropped: dict[tuple[str, Path], tuple[Stamp, bool | None]] = {}  # None: it may still grow
@@ -118,7 +121,7 @@ class Watcher:
         now = self._clock.now()
         for feed in self._feeds:
             self.counts.add(feed.take(self._recorder, self._say))
-        is_scan = changed is None or now >= self._scan_at
+        is_scan = changed is None or not now < self._scan_at <= now + self._rescan  # the clock may be set back
         if is_scan:
             self._scan_at = now + self._rescan
         for watched in self._watched:
@@ -142,6 +145,11 @@ class Watcher:
             self._follow(followed.watched, followed.stream, now)
         else:
             del self._followed[key]
+
+    @property
+    def held_since(self) -> datetime | None:
+        """Since when the oldest turn waits that is not recorded yet, because it may go on; None if there is none."""
+        return min((f.changed_at for f in self._followed.values() if f.held_until), default=None)
 
     def _discover(self, watched: Watched) -> list[Stream]:
         paths = self._drops(watched) if watched.drops else [path for path in watched.paths if path.exists()]
@@ -173,7 +181,8 @@ class Watcher:
         known = self._followed.get(key)
         if known is None:
             known = self._followed[key] = _Followed(watched, stream, (), now)
-        if stamp != known.stamp:
+        self._beat()
+        if stamp != known.stamp or now < known.changed_at:  # the second: the clock was set back
             known.changed_at = now
         elif known.held_until is None or now < known.held_until:
             return
@@ -186,16 +195,12 @@ class Watcher:
 
         known.held_until = None
         try:
-            self.counts.add(import_stream(self._recorder, source, stream, self._cursor(source, stream), hold=hold))
+            cursor = cursor_of(self._recorder, source, stream)
+            progress = partial(_beaten, self._beat)
+            self.counts.add(import_stream(self._recorder, source, stream, cursor, hold=hold, progress=progress))
         except WrongUsage as error:  # gone, or not to be read: it is looked at when it looks otherwise
             self._tell(str(error))
         known.stamp = stamp
-
-    def _cursor(self, source: Source, stream: Stream) -> Any:
-        index = self._recorder.index
-        with index.locked():
-            index.refresh()
-            return index.cursor(source.name, stream.name)
 
     def _tell(self, sentence: str) -> None:
         if sentence not in self._told:
@@ -203,11 +208,35 @@ class Watcher:
             self._say(sentence)
 
 
+def look_once(recorder: TurnRecorder, watched: Watched) -> ImportCounts:
+    """Take in everything that a source has now, whether it may go on or not. Raises WrongUsage, AppendFailed."""
+    counts, source = ImportCounts(), watched.source
+    paths = [path for path in watched.paths if path.exists()]
+    if watched.drops:
+        paths = [
+            file for path in paths for file in sorted(path.iterdir()) if file.is_file() and source.recognises(file)
+        ]
+    for stream in source.discover(paths) if paths else []:
+        counts.add(import_stream(recorder, source, stream, cursor_of(recorder, source, stream)))
+    return counts
+
+
+def cursor_of(recorder: TurnRecorder, source: Source, stream: Stream) -> Any:
+    """How far a stream was read, as the log has it."""
+    with recorder.index.locked():
+        recorder.index.refresh()
+        return recorder.index.cursor(source.name, stream.name)
+
+
 def is_at_work(turn: TurnRecorded) -> bool:
     """Whether a tool was called in the turn and has not answered."""
     parts = [part for message in turn.messages for part in message.parts]
     answered = {part.id for part in parts if part.type == "tool_result"}
     return any(part.type == "tool_call" and part.id is not None and part.id not in answered for part in parts)
+
+
+def _beaten(beat: Callable[[], object], _: int) -> None:
+    beat()
 
 
 def _stamp_of(paths: Sequence[Path]) -> Stamp:

@@ -7,8 +7,9 @@ from pathlib import Path
 from eventlog import EventLogError
 from turnlog.config import Config
 from turnlog.errors import TurnlogError
+from turnlog.sync.crew import Hooks
 from turnlog.sync.engine import Engine
-from turnlog.sync.run import Hooks, sync_follow
+from turnlog.sync.run import sync_follow
 
 _logger = logging.getLogger("turnlog")
 

@@ -81,6 +81,7 @@ class SinkDelivery:
         self.sink = sink
         self.counts = SyncCounts()
         self.latencies = Latencies()
+        self.is_leaving = False  # nothing more is to be begun
         self._terms = terms
         self._now_state = state
         self._contents = contents
@@ -125,13 +126,23 @@ class SinkDelivery:
         """When something may begin that may not begin now, if nothing happens before."""
         while self._dues and self._dues[0] <= now:
             heappop(self._dues)
-        if not self.is_owed or self._slots <= 0:
+        if not self.is_owed or self.is_leaving or self._slots <= 0:
             return None
         flush_at = self._flushing.due_at(self.sink, now) if self._flush_slots > 0 else None
         times = [*self._dues[:1], self._lingers_until, flush_at]
         if self.state.pause is not None and not is_open(self.state, now):
             times = [self.state.pause.until, self._probing.due_at()]
         return min((time for time in times if time is not None), default=None)
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the next turn is tried again, or was to be; for any thread."""
+        return min(self._dues[:1], default=None)
+
+    def change_terms(self, terms: Terms) -> None:
+        """Be as patient as that from now on."""
+        self._terms = terms
+        self._probing.policy = terms.probes
 
     # What begins.
 
@@ -420,7 +431,8 @@ class SinkDelivery:
         return content.event if content else None
 
     def close(self) -> None:
-        """Let the workers go; the sink is the caller's, but for one that was opened here."""
+        """Let the workers go, whatever they are at; the sink is the caller's, but for one that was opened here."""
+        self._run += 1
         self._workers.close()
         if self._reopened:
             self.sink.close()

@@ -8,10 +8,12 @@ sleeps until the log grows, a request ends, or something is due. All that it kno
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TypeVar
 
 from eventlog import Event, EventLog, EventLogError, Problem, SyncFailed, SyncSucceeded, Waiter
 from projections import DELIVERY, Checkpoints, Delivery, Index, Live
@@ -39,13 +41,19 @@ _TROUBLE_SECONDS = 1.0
 
 OnEvents = Callable[[Sequence[Event]], None]
 
+OnBroken = Callable[[str, Exception], None]
+"""Is told of a sink whose code broke, and that it is delivered to no longer."""
+
+T = TypeVar("T")
+
 
 class Engine:
     """Delivers the turns that are owed to some sinks, each added with `add`. Hold their leases.
 
     `log` must be one that syncs every append: an attempt is durable before its first byte is sent. `on_events` is told
-    every event that the engine appends, and `on_trouble` what keeps it from going on, for a person. `stop` may be
-    called from any thread, and from a signal's handler.
+    every event that the engine appends, `on_trouble` what keeps it from going on, for a person; `trouble` is the same,
+    until it does. Where `on_broken` is set, a sink that has a bug costs the others nothing; else its exception ends the
+    run. `stop` and `wake` may be called from any thread, and from a signal's handler.
     """
 
     def __init__(
@@ -57,6 +65,9 @@ class Engine:
         on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.sinks: dict[str, SinkDelivery] = {}
+        self.sweep_seconds, self.grace_seconds = SWEEP_SECONDS, GRACE_SECONDS
+        self.swept_at: datetime | None = None
+        self.on_broken: OnBroken | None = None
         self._log = log
         self._clock = clock
         self._on_events = on_events
@@ -65,14 +76,15 @@ class Engine:
         self._contents = Contents(log, self._index)
         self._live = Live(log, DELIVERY, checkpoints=Checkpoints(log))
         self._waiter = Waiter(log.folder)
-        self._finished: SimpleQueue[Finished] = SimpleQueue()
+        self._finished: SimpleQueue[tuple[str, Finished]] = SimpleQueue()
         self._unwritten: list[Event] = []
         self._recent: deque[tuple[datetime, int]] = deque()
         self._stopping = threading.Event()
         self._running = False
         self._due: datetime | None = None  # when there is something to do, if nothing happens before; None: now
+        self._is_complete = False  # there is no sink to wait for
         self._is_behind = False  # something was taken in that no plan knows
-        self._is_troubled = False  # the log failed: there may be attempts in it that were never sent
+        self.trouble: str | None = None  # the log failed: there may be attempts in it that were never sent
 
     def add(self, name: str, sink: Sink, terms: Terms = Terms()) -> SinkDelivery:  # noqa: B008 - frozen
         """Deliver to this sink too; it stays the caller's. Raises LogUnavailable while the engine runs."""
@@ -83,14 +95,36 @@ class Engine:
             state=lambda: self._live.states[0],
             contents=self._contents,
             clock=self._clock,
-            finished=self._note_finished,
+            finished=partial(self._note_finished, name),
         )
-        self.sinks[name] = delivery
         if self._running:
             self._due = None
             self._live.catch_up()  # whoever delivered to it before may have written since, or died over an attempt
             delivery.begin_run()
+        self.sinks[name] = delivery
         return delivery
+
+    def let_go(self, name: str, *, at_once: bool) -> bool:
+        """Begin nothing more at a sink, and deliver to it no longer when what is under way has ended, or `at_once`.
+
+        Whether that is so and written down; only then may its lease be let go. To be called from `join` until it is.
+        """
+        sink = self.sinks.get(name)
+        if sink is not None:
+            sink.is_leaving = True
+            if sink.under_way and not at_once:
+                return False
+            self._unwritten += sink.abandon()
+            sink.close()
+            del self.sinks[name]
+        return not self._unwritten
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When something is looked at by itself, at the latest; None: not by itself."""
+        dues = [due for sink in list(self.sinks.values()) if (due := sink.next_due) is not None]
+        sweep = self.swept_at + timedelta(seconds=self.sweep_seconds) if self.swept_at is not None else None
+        return min([*dues, *([sweep] if sweep else [])], default=None)
 
     @property
     def state(self) -> Delivery:
@@ -124,40 +158,52 @@ class Engine:
     def follow(
         self,
         *,
-        sweep_seconds: float = SWEEP_SECONDS,
-        grace_seconds: float = GRACE_SECONDS,
+        sweep_seconds: float | None = None,
+        grace_seconds: float | None = None,
         join: Callable[[], bool] = lambda: True,
     ) -> SyncCounts:
         """Deliver in real time until `stop`; then wait for what is in flight, and write down what did not end.
 
         At least every `sweep_seconds` everything is looked at again, whatever was missed, and sinks that refused their
         credentials are asked anew. A log that cannot be written is waited for. `join` is called now and then until it
-        says that there is no sink left to add. Raises LogUnavailable, NewerFormat at the start.
+        says that there is no sink left to add; it may also let sinks go. Raises LogUnavailable, NewerFormat at the
+        start.
         """
+        self.sweep_seconds = self.sweep_seconds if sweep_seconds is None else sweep_seconds
+        self.grace_seconds = self.grace_seconds if grace_seconds is None else grace_seconds
         self._begin_run()
-        swept, is_complete = self._clock.now(), False
+        self.swept_at, self._is_complete = self._clock.now(), False
         while not self._stopping.is_set():
             now = self._clock.now()
-            if (now - swept).total_seconds() >= sweep_seconds or now < swept:
-                swept, self._due = now, None
-                for sink in self.sinks.values():
-                    sink.ask_again(now)
+            if (now - self.swept_at).total_seconds() >= self.sweep_seconds or now < self.swept_at:
+                self.swept_at = now
+                self.ask_again()
             try:
-                is_complete = is_complete or join()
+                self._is_complete = self._is_complete or join()
                 self._give_up_unsent()
                 self._round()
-                left = sweep_seconds - (now - swept).total_seconds()
-                self._wait(left if is_complete else min(left, _JOIN_SECONDS))
+                left = self.sweep_seconds - (now - self.swept_at).total_seconds()
+                self._wait(left if self._is_complete else min(left, _JOIN_SECONDS))
             except EventLogError as error:
-                self._due, self._is_troubled = None, True
-                self._on_trouble(f"{error}; trying again")
+                self._due, self.trouble = None, f"{error}; trying again"
+                self._on_trouble(self.trouble)
                 self._waiter.wait(_TROUBLE_SECONDS)
-        self._drain(grace_seconds)
+        self._drain(self.grace_seconds)
         return self._counts()
+
+    def ask_again(self) -> None:
+        """Look at everything anew, and ask sinks that refused their credentials, with what these are now."""
+        self._due = None
+        now = self._clock.now()
+        self._each(self.sinks.values(), lambda sink: sink.ask_again(now))
 
     def stop(self) -> None:
         """Begin nothing more."""
         self._stopping.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Have `join` called soon."""
         self._waiter.wake()
 
     def close(self) -> None:
@@ -175,7 +221,7 @@ class Engine:
         while not self._finished.empty():  # of a run that was broken off
             self._finished.get()
         self._unwritten.clear()
-        self._due, self._is_troubled = None, False
+        self._due, self.trouble = None, None
         self.catch_up()
         self._recent = deque([(self._clock.now(), len(self.state.turns))])
         self._running = True
@@ -202,17 +248,17 @@ class Engine:
         if attempted or later:
             self._log.sync()
         for sink, attempts, requests in attempted:
-            sink.begin(attempts, requests)
+            self._each([sink], lambda sink, a=attempts, r=requests: sink.begin(a, r))  # type: ignore[misc]
         return bool(attempted) or self._jobs_begun() != before
 
     def _give_up_unsent(self) -> None:
         """Once the log can be read again, tell of attempts in it that were not durable, so that nothing was sent."""
-        if self._is_troubled:
+        if self.trouble is not None:
             self._live.catch_up()
             told = {event.attempt for event in self._unwritten if isinstance(event, SyncSucceeded | SyncFailed)}
             for sink in self._owed():
                 self._unwritten += sink.give_up_unsent(told)
-            self._is_troubled = False
+            self.trouble = None
 
     def _begin(self) -> list[tuple[SinkDelivery, range, list[Request]]]:
         """Plan for all sinks and write the attempts down; they are not durable yet.
@@ -221,8 +267,7 @@ class Engine:
         operator's decision took away in between is left out later.
         """
         now = self._clock.now()
-        for sink in self._owed():
-            sink.begin_upkeep(now)
+        self._each(self._served(), lambda sink: sink.begin_upkeep(now))
         plans = self._plan(now)
         if not plans:
             return []
@@ -246,10 +291,33 @@ class Engine:
 
     def _plan(self, now: datetime) -> list[tuple[SinkDelivery, list[Request]]]:
         live_from = self._live_from(now)
-        plans = [(sink, sink.plan(now, live_from)) for sink in self._owed()]
-        for sink, _ in plans:
-            sink.make_room(now)
-        return [(sink, requests) for sink, requests in plans if requests]
+        plans = self._each(self._served(), lambda sink: sink.plan(now, live_from))
+        self._each([sink for sink, _ in plans], lambda sink: sink.make_room(now))
+        return [(sink, requests) for sink, requests in plans if requests and sink.name in self.sinks]
+
+    def _each(self, sinks: Iterable[SinkDelivery], call: Callable[[SinkDelivery], T]) -> list[tuple[SinkDelivery, T]]:
+        """What `call` gives for each sink; one that breaks is delivered to no longer, if there is somebody to tell."""
+        given = []
+        for sink in list(sinks):
+            try:
+                given.append((sink, call(sink)))
+            except EventLogError:  # that is the log's trouble
+                raise
+            except Exception as error:  # noqa: BLE001 - raised anew if nobody wants to know
+                self._give_up(sink, error)
+        return given
+
+    def _give_up(self, sink: SinkDelivery, error: Exception) -> None:
+        """Go on without a sink that has a bug; whoever adds it again settles what was under way, as after a death."""
+        if self.on_broken is None:
+            raise error
+        del self.sinks[sink.name]
+        sink.close()
+        self._is_complete = False
+        self.on_broken(sink.name, error)
+
+    def _served(self) -> list[SinkDelivery]:
+        return [sink for sink in self._owed() if not sink.is_leaving]
 
     def _owed(self) -> list[SinkDelivery]:
         return [sink for sink in self.sinks.values() if sink.is_owed]
@@ -265,9 +333,9 @@ class Engine:
 
     # What goes on beside.
 
-    def _note_finished(self, finished: Finished) -> None:
-        """In a worker's thread: a job is over."""
-        self._finished.put(finished)
+    def _note_finished(self, name: str, finished: Finished) -> None:
+        """In a worker's thread: a job of this sink is over."""
+        self._finished.put((name, finished))
         self._waiter.wake()
 
     def _collect(self) -> int:
@@ -277,8 +345,10 @@ class Engine:
         """
         count = 0
         while not self._finished.empty():  # nobody else takes any
-            finished = self._finished.get()
-            self._unwritten += finished.then(finished)
+            name, finished = self._finished.get()
+            sink = self.sinks.get(name)  # None: it was let go, and what was under way is written down
+            for _, events in self._each([sink] if sink else [], partial(_result_of, finished)):
+                self._unwritten += events
             count += 1
         return count
 
@@ -300,7 +370,7 @@ class Engine:
         if seconds_max is None:
             self._waiter.wait(60.0)
             return
-        dues = [due for sink in self.sinks.values() if (due := sink.wake_at(now)) is not None]
+        dues = [due for _, due in self._each(self.sinks.values(), lambda sink: sink.wake_at(now)) if due is not None]
         seconds = min([seconds_max, *((due - now).total_seconds() for due in dues)])
         self._due = now + timedelta(seconds=seconds)
         if self._is_under_way():
@@ -326,3 +396,8 @@ class Engine:
             sink.counts.pending = sum(totals.get(name, 0) for name in ("pending", "attempting", "retrying"))
             total.add(sink.counts)
         return total
+
+
+def _result_of(finished: Finished, _: SinkDelivery) -> list[Event]:
+    events: list[Event] = finished.then(finished)
+    return events

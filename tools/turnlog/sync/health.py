@@ -1,13 +1,12 @@
 """How each sink is, as far as the log can tell."""
 
 from datetime import datetime
-from itertools import chain
 
 from msgspec import Struct
 
 from eventlog import EventLog
 from projections import Delivery, Pause, SinkCounts, SinkState, Statistics, is_open, next_probe_at
-from projections.delivery_state import ATTEMPTING
+from projections.delivery_state import ATTEMPTING, OPEN
 from turnlog.clock import age_seconds
 from turnlog.config import Config, SinkConfig
 
@@ -37,10 +36,13 @@ class SinkHealth(Struct, frozen=True):
 def sink_health(
     log: EventLog, state: Delivery, statistics: Statistics, config: Config, now: datetime
 ) -> list[SinkHealth]:
-    """The sinks of the log, of which `state` and `statistics` tell, then those that only the configuration knows."""
+    """The sinks of the log, of which `state` and `statistics` tell, then those that only the configuration knows.
+
+    The states may be those of an engine at work: they are read in steps that each see a state as it is.
+    """
     configured = {sink.name for sink in config.sinks}
     known = []
-    for name, sink in state.sinks.items():
+    for name, sink in list(state.sinks.items()):
         oldest = _oldest(log, state, sink)
         known.append(
             SinkHealth(
@@ -61,7 +63,8 @@ def sink_health(
 
 def _oldest(log: EventLog, state: Delivery, sink: SinkState) -> datetime | None:
     """When the oldest turn was recorded that the sink has not got."""
-    oldest = min(chain.from_iterable(sink.lanes.values()), default=None)
+    found = [ordinal for code in OPEN if (ordinal := sink.states.find(code)) >= 0]  # of millions in a fraction of a ms
+    oldest = min(found, default=None)
     entry = log.get(state.turns.seqs[oldest]) if oldest is not None else None
     return entry.at if entry else None
 

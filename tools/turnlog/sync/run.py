@@ -1,7 +1,7 @@
 """Runs over the sinks of a configuration: each under its lease, side by side in one engine."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -13,20 +13,13 @@ from projections.delivery_state import DEAD, OPEN
 from turnlog.clock import Clock, SystemClock
 from turnlog.config import Config, SinkConfig
 from turnlog.convert import nearest
-from turnlog.errors import Busy, ConfigError, TurnlogError, WrongUsage
-from turnlog.recorder import TurnRecorder
-from turnlog.redaction import redact_turn
-from turnlog.sinks.base import Sink
+from turnlog.errors import TurnlogError, WrongUsage
 from turnlog.sinks.registry import open_sink
 from turnlog.sync.contents import Contents
 from turnlog.sync.counts import Latencies, SyncCounts
-from turnlog.sync.delivery import SinkDelivery, Terms
-from turnlog.sync.engine import Engine, OnEvents
-from turnlog.sync.enrolment import enrol_sinks
-from turnlog.sync.lease import lease
-
-Say = Callable[[str], None]
-"""Tells a person something, in a sentence."""
+from turnlog.sync.crew import Crew, Hooks, open_crew, terms
+from turnlog.sync.delivery import SinkDelivery
+from turnlog.sync.engine import Engine
 
 
 class SyncResult(Struct):
@@ -50,18 +43,6 @@ class PlannedRequest(Struct, frozen=True):
     turns: tuple[int, ...]
 
 
-class Hooks(Struct, frozen=True):
-    """Whom to tell of a run: `events` every event that is appended, `trouble` what it waits for, `engine` its engine.
-
-    `waits` says that a sink which another process delivers to is waited for, as long as the run goes on.
-    """
-
-    events: OnEvents = lambda _: None
-    trouble: Say = lambda _: None
-    engine: Callable[[Engine], None] = lambda _: None
-    waits: bool = False
-
-
 def sync_once(
     directory: Path,
     config: Config,
@@ -75,7 +56,7 @@ def sync_once(
     What is wrong with one sink (its lease is taken, its configuration is broken) is told in the result and keeps no
     other from its turns. Raises WrongUsage for an unknown name, AppendFailed, LogUnavailable.
     """
-    with _open_crew(directory, config, names, clock=clock, hooks=hooks) as (crew, result):
+    with _begin(directory, config, names, clock=clock, hooks=hooks) as (crew, result):
         result.counts = crew.engine.run_once()
         _conclude(result, crew.engine, config, names)
     return result
@@ -90,108 +71,31 @@ def sync_follow(
     hooks: Hooks = Hooks(),  # noqa: B008 - frozen
 ) -> SyncResult:
     """The same, and go on in real time until the engine is stopped; ends at once if there is no sink to deliver to."""
-    with _open_crew(directory, config, names, clock=clock, hooks=hooks) as (crew, result):
-        engine, sync = crew.engine, config.sync
+    with _begin(directory, config, names, clock=clock, hooks=hooks) as (crew, result):
         for problem in result.problems:
             hooks.trouble(problem)
         result.problems.clear()
-        if engine.sinks or crew.waiting:
-            result.counts = engine.follow(
-                sweep_seconds=sync.interval_seconds, grace_seconds=sync.grace_seconds, join=crew.join
-            )
-        for busy in crew.waiting.values():
-            result.note(busy)
-        _conclude(result, engine, config, names)
+        if crew.engine.sinks or crew.absent:
+            result.counts = crew.engine.follow(join=crew.join)
+        for name, absence in crew.absent.items():
+            result.note(absence.error if isinstance(absence.error, TurnlogError) else f"the sink {name!r}: {absence}")
+        _conclude(result, crew.engine, config, names)
     return result
 
 
-class _Crew:
-    """An engine and the sinks that it delivers to, each under its lease; `waiting` are those that others deliver to."""
-
-    def __init__(self, engine: Engine, config: Config, held: ExitStack, directory: Path, hooks: Hooks) -> None:
-        self.engine = engine
-        self.waiting: dict[str, Busy] = {}
-        self._config = config
-        self._held = held
-        self._directory = directory
-        self._hooks = hooks
-        self._sinks: dict[str, SinkConfig] = {}
-
-    def add(self, sink: SinkConfig) -> None:
-        """Deliver to a sink, or wait until that may be. Raises TurnlogError if it cannot be."""
-        known = self.engine.state.sinks.get(sink.name)
-        _check_type(sink, known.kind if known else "")
-        try:
-            with ExitStack() as own:
-                own.enter_context(lease(self._directory, sink.name))
-                opened = own.enter_context(closing(open_sink(self._config, sink)))
-                self.engine.add(sink.name, opened, _terms(self._config, sink, opened))
-                self._held.push(own.pop_all())
-        except Busy as busy:
-            if not self._hooks.waits:
-                remedy = "try again when it is done, or wait for it with `turnlog sync --follow --wait`"
-                raise Busy(f"{busy}; {remedy}") from busy
-            if sink.name not in self.waiting:
-                self._hooks.trouble(f"{busy}; waiting for its end")
-            self.waiting[sink.name], self._sinks[sink.name] = busy, sink
-
-    def join(self) -> bool:
-        """Deliver to those sinks that have become free; whether there is none left to wait for."""
-        for name in list(self.waiting):
-            before = self.waiting[name]
-            try:
-                self.add(self._sinks[name])
-            except TurnlogError as error:  # its configuration is broken: it would be so in a second, too
-                self._hooks.trouble(str(error))
-                del self.waiting[name]
-            else:
-                if self.waiting[name] is before:
-                    del self.waiting[name]
-        return not self.waiting
-
-
 @contextmanager
-def _open_crew(
+def _begin(
     directory: Path, config: Config, names: Sequence[str], *, clock: Clock | None, hooks: Hooks
-) -> Iterator[tuple[_Crew, SyncResult]]:
+) -> Iterator[tuple[Crew, SyncResult]]:
     """An engine with the configured sinks (or those named), and a result that tells which could not be had."""
     chosen, result = _choose(config, names), SyncResult()
-    with TurnRecorder(directory) as recorder, ExitStack() as held:  # it syncs every append, whatever recording does
-        enrol_sinks(recorder, config.sinks)
-        log, clock = recorder.log, clock or SystemClock()
-        engine = Engine(log, clock=clock, on_events=hooks.events, on_trouble=hooks.trouble)
-        hooks.engine(engine)
-        engine.catch_up()
-        crew = _Crew(engine, config, held, log.directory, hooks)
+    with open_crew(directory, config, clock=clock, hooks=hooks) as crew:
         for sink in chosen:
             try:
                 crew.add(sink)
             except TurnlogError as error:
                 result.note(error)
-        try:
-            yield crew, result
-        finally:
-            engine.close()
-
-
-def _terms(config: Config, sink: SinkConfig, opened: Sink) -> Terms:
-    redacts = opened.remote if sink.redact is None else sink.redact
-    return Terms(
-        retries=config.sync.policy(),
-        probes=config.sync.probing(),
-        on_doubt=sink.on_doubt,
-        redact=redact_turn if redacts else None,
-        reopen=lambda: open_sink(config, sink),
-    )
-
-
-def _check_type(sink: SinkConfig, enrolled: str) -> None:
-    """A name stands for one sink for ever: what was delivered to it was not delivered to another."""
-    if enrolled not in ("", sink.type):
-        raise ConfigError(
-            f"the sink {sink.name!r} was enrolled with the type {enrolled!r} and is configured as {sink.type!r}; "
-            "give the new one a name of its own"
-        )
+        yield crew, result
 
 
 def plan_all(directory: Path, config: Config, names: Sequence[str] = ()) -> list[PlannedRequest]:
@@ -207,9 +111,14 @@ def plan_all(directory: Path, config: Config, names: Sequence[str] = ()) -> list
     requests = []
     for chosen in sinks:
         with closing(open_sink(config, chosen)) as sink:
-            terms = _terms(config, chosen, sink)
             delivery = SinkDelivery(
-                chosen.name, sink, terms, state=lambda: state, contents=contents, clock=clock, finished=lambda _: None
+                chosen.name,
+                sink,
+                terms(config, chosen, sink),
+                state=lambda: state,
+                contents=contents,
+                clock=clock,
+                finished=lambda _: None,
             )
             planned = delivery.plan(clock.now(), len(state.turns))
         requests += [PlannedRequest(chosen.name, tuple(state.turns.seqs[o] for o in turns)) for turns in planned]

@@ -28,7 +28,7 @@ class Probing:
     """Asks a sink that is away whether it is back."""
 
     def __init__(self, policy: ProbePolicy, state: Callable[[], SinkState]) -> None:
-        self._policy = policy
+        self.policy = policy
         self._state = state
         self._at_once = False
         self._asking = False
@@ -44,7 +44,7 @@ class Probing:
         if self._asking or state.pause is None:
             return None
         after = state.pause.since if self._asked_at is None else max(self._asked_at, state.pause.since)
-        return next_probe_at(state, self._policy, after=after)
+        return next_probe_at(state, self.policy, after=after)
 
     def is_from_the_future(self, now: datetime) -> bool:
         """Whether the clock was set back since the sink was paused or asked, so that it would be asked too late."""

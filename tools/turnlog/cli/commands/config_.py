@@ -1,12 +1,14 @@
 """`turnlog config`: the configuration."""
 
+import os
+
 import click
 
 from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.output import print_json
 from turnlog.config import Config
 from turnlog.errors import ConfigError
-from turnlog.sinks.registry import open_sink
+from turnlog.sync.checks import check_config
 from turnlog.text import clean
 
 
@@ -19,7 +21,7 @@ def command() -> None:
 @json_option
 @pass_app
 def check(app: App, as_json: bool) -> int:
-    """Check the file, every sink's options, and that the secrets are there.
+    """Check the file, the options of sinks and sources, and the secrets.
 
     Says everything that is wrong, and ends 78 if something is. Secrets are never printed.
     """
@@ -39,13 +41,7 @@ def _problems(app: App) -> list[str]:
         config = app.config
     except ConfigError as error:
         return [str(error)]
-    problems = []
-    for sink in config.sinks:
-        try:
-            open_sink(config, sink).close()
-        except ConfigError as error:
-            problems.append(str(error))
-    return problems
+    return check_config(config, os.environ)
 
 
 def _print(config: Config) -> None:

@@ -12,8 +12,9 @@ from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.output import print_json, print_table
 from turnlog.cli.progress import Progress, show_progress
 from turnlog.sinks.jsonl import STDOUT
+from turnlog.sync.crew import Hooks
 from turnlog.sync.engine import Engine
-from turnlog.sync.run import Hooks, PlannedRequest, SyncResult, plan_all, sync_follow, sync_once
+from turnlog.sync.run import PlannedRequest, SyncResult, plan_all, sync_follow, sync_once
 
 
 @click.command("sync")

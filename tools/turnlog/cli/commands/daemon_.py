@@ -1,0 +1,26 @@
+"""`turnlog daemon`: the background service."""
+
+import click
+
+from turnlog.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "start": "Start the daemon in the background.",
+    "run": "Be the daemon, in the foreground.",
+    "stop": "Stop the daemon.",
+    "restart": "Stop the daemon if it runs, and start it.",
+    "status": "Tell how the daemon, its sources and its sinks are.",
+    "reload": "Have the daemon read its configuration anew.",
+    "drain": "Have the daemon begin nothing more, until it is reloaded.",
+    "test": "Read every source and deliver to every sink, once, in the foreground.",
+}
+"""Every subcommand with the first line of its help, which a test compares with the subcommand's own."""
+
+
+@click.command("daemon", cls=LazyGroup, known=COMMANDS, package="turnlog.cli.daemon")
+def command() -> None:
+    """Run sources and delivery as one background service.
+
+    There is one for each log folder. Everything that it knows is in the log: it may be killed at any time, and goes on
+    where it was.
+    """

@@ -1,0 +1,39 @@
+"""Asking a daemon that runs: small, because `turnlog daemon status` is to be quick."""
+
+import socket
+from typing import Any
+
+import msgspec
+
+from turnlog.errors import TurnlogError
+
+_ANSWER_BYTES_MAX = 64 * 1024 * 1024
+
+
+class NoAnswer(TurnlogError):
+    """The daemon runs, as its lock says, and does not answer."""
+
+
+def ask_raw(path: str, command: str, *, seconds: float) -> bytes:
+    """The daemon's answer to a command, a line of JSON. Raises NoAnswer."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(seconds)
+            connection.connect(path)
+            connection.sendall(msgspec.json.encode({"command": command}) + b"\n")
+            pieces, length = [], 0
+            while length <= _ANSWER_BYTES_MAX and (piece := connection.recv(65536)):
+                pieces.append(piece)
+                length += len(piece)
+    except OSError as error:
+        raise NoAnswer(f"the daemon does not answer at {path}: {error.strerror or error}") from error
+    answer = b"".join(pieces)
+    if not answer.endswith(b"\n"):
+        raise NoAnswer(f"the daemon at {path} hung up")
+    return answer
+
+
+def ask(path: str, command: str, *, seconds: float = 5.0) -> dict[str, Any]:
+    """The same, decoded."""
+    answer: dict[str, Any] = msgspec.json.decode(ask_raw(path, command, seconds=seconds))
+    return answer
