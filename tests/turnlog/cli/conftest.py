@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from .daemons import Service
 from .support import Answering, Cli, Receiver, answering
 
 _OURS = ("TURNLOG_DIR", "TURNLOG_CONFIG", "USER_ID", "NO_COLOR", "COLUMNS", "TEAM_TOKEN", "PYTHONIOENCODING")
@@ -66,3 +68,14 @@ def server() -> Iterator[Answering]:
     """A server that answers as the test tells it."""
     with answering() as running:
         yield running
+
+
+@pytest.fixture
+def service(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """The daemon of the test's log, which is killed at the end; its warnings are errors, and its socket is here."""
+    service = Service(cli)
+    with TemporaryDirectory(prefix="tl") as folder:  # a socket's path is short
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.setenv("PYTHONWARNINGS", "error")
+        yield service
+        service.kill()

@@ -1,6 +1,7 @@
 """Asking a daemon that runs: small, because `turnlog daemon status` is to be quick."""
 
 import socket
+import time
 from typing import Any
 
 import msgspec
@@ -8,6 +9,8 @@ import msgspec
 from turnlog.errors import TurnlogError
 
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
+
+_AGAIN_SECONDS = 0.01
 
 
 class NoAnswer(TurnlogError):
@@ -19,7 +22,7 @@ def ask_raw(path: str, command: str, *, seconds: float) -> bytes:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(seconds)
-            connection.connect(path)
+            _connect(connection, path, seconds)
             connection.sendall(msgspec.json.encode({"command": command}) + b"\n")
             pieces, length = [], 0
             while length <= _ANSWER_BYTES_MAX and (piece := connection.recv(65536)):
@@ -31,6 +34,18 @@ def ask_raw(path: str, command: str, *, seconds: float) -> bytes:
     if not answer.endswith(b"\n"):
         raise NoAnswer(f"the daemon at {path} hung up")
     return answer
+
+
+def _connect(connection: socket.socket, path: str, seconds: float) -> None:
+    """Connect, also where many others do: a Unix socket with a timeout does not wait for its turn by itself."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return connection.connect(path)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_AGAIN_SECONDS)
 
 
 def ask(path: str, command: str, *, seconds: float = 5.0) -> dict[str, Any]:

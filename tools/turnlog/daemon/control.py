@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
@@ -50,32 +51,38 @@ Handle = Callable[[str, Answer], None]
 
 
 def socket_path(directory: Path) -> Path:
-    """Where the socket for a log's folder is: in the runtime folder, by a hash, for a socket's path is short.
-
-    The folder is made, 0700. Raises TurnlogError if it is somebody else's.
-    """
-    from platformdirs import user_runtime_path  # 15 ms that only the daemon itself needs
-
+    """Where the socket for a log's folder is: in the runtime folder, by a hash, for a socket's path is short."""
     name = sha256(os.fsencode(directory.resolve())).hexdigest()[:16] + ".sock"
-    folder = user_runtime_path("turnlog", appauthor=False)
-    if len(os.fsencode(folder / name)) > _PATH_BYTES_MAX or not _can_have(folder):
+    folder = _runtime_folder()
+    if len(os.fsencode(folder / name)) > _PATH_BYTES_MAX or not _may_have(folder):
         folder = Path(tempfile.gettempdir()) / f"turnlog-{os.getuid()}"
-        _can_have(folder)
-    try:
-        status = folder.lstat()
-    except OSError as error:
-        raise TurnlogError(f"there is no folder for the control socket: {folder}: {error.strerror}") from error
-    if status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise TurnlogError(f"the folder {folder} of the control socket is not yours alone; remove it, or chmod 700 it")
     return folder / name
 
 
-def _can_have(folder: Path) -> bool:
+def _runtime_folder() -> Path:
+    from platformdirs import user_runtime_path  # 15 ms that a command can do without: the lock's file has the path
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that XDG_RUNTIME_DIR is not set is nobody's fault
+        return user_runtime_path("turnlog", appauthor=False)
+
+
+def _may_have(folder: Path) -> bool:
+    """Whether a folder can be made there, if it is not there yet, where only we, or root, could put another."""
+    there = next((path for path in folder.parents if path.exists()), folder)
+    return os.access(there, os.W_OK | os.X_OK) and there.stat().st_uid in (os.getuid(), 0)
+
+
+def make_socket_folder(path: Path) -> None:
+    """Make the folder of a socket, 0700. Raises TurnlogError if that cannot be, or it is not ours alone."""
+    folder = path.parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
+        status = folder.lstat()
+    except OSError as error:
+        raise TurnlogError(f"there is no folder for the control socket: {folder}: {error.strerror}") from error
+    if status.st_uid != os.getuid() or status.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
+        raise TurnlogError(f"the folder {folder} of the control socket is not yours alone; remove it, or chmod 700 it")
 
 
 class _Client:

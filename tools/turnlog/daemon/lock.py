@@ -6,6 +6,7 @@ anything is done with it. The lock is flock(2), as that of `eventlog.Lock`, whic
 
 import fcntl
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,7 +81,12 @@ def is_locked(directory: Path) -> bool:
 
 
 def holder_of(directory: Path) -> Holder | None:
-    """The daemon that works on the log in a folder, or None; one that has just begun may not have said who it is."""
+    """The daemon that works on the log in a folder, or None; one that has just begun may not have said who it is.
+
+    Where the folder has gone, the daemon may still wait for it: then only its socket is known.
+    """
+    if not (directory / NAME).exists():
+        return _waiting(directory)
     if not is_locked(directory):
         return None
     with suppress(OSError, msgspec.MsgspecError):
@@ -88,6 +94,16 @@ def holder_of(directory: Path) -> Holder | None:
         if is_same(holder.pid, holder.started):
             return holder
     return Holder(0, "")
+
+
+def _waiting(directory: Path) -> Holder | None:
+    from turnlog.daemon.control import socket_path  # only where there is no lock's file to tell it
+
+    path = str(socket_path(directory))
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(path)
+        return Holder(0, "", path)
+    return None
 
 
 def _lock(descriptor: int) -> bool:

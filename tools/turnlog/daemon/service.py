@@ -25,7 +25,7 @@ from turnlog.daemon.absent import STATUS_NAME
 from turnlog.daemon.assembly import Assembly
 from turnlog.daemon.attention import attention
 from turnlog.daemon.changes import changes
-from turnlog.daemon.control import Answer, ControlServer, socket_path
+from turnlog.daemon.control import Answer, ControlServer, make_socket_folder, socket_path
 from turnlog.daemon.figures import Counted, Figures
 from turnlog.daemon.lock import DaemonLock, Holder, holder_of
 from turnlog.daemon.parts import STUCK_SECONDS
@@ -83,6 +83,7 @@ class Daemon:
         self._status_due = 0.0
         self._clock_offset = _clock_offset()
         self._version = version("turnlog")
+        self._ready: Callable[[], object] = _nothing
         self._figures: Figures
 
     def run(self, ready: Callable[[], object] = lambda: None) -> None:
@@ -94,6 +95,7 @@ class Daemon:
         self._take_lock()
         try:
             path = socket_path(self.directory)
+            make_socket_folder(path)
             self._figures = Figures(self.directory)
             threading.Thread(target=self.status, name="figures", daemon=True).start()  # reads a long log, if it must
             server = ControlServer(path, self._handle)
@@ -103,7 +105,8 @@ class Daemon:
                 self._lock.tell(self._holder)
                 with self._signals():
                     self._assembly.start(self.config)
-                    self._live(ready)
+                    self._ready = ready
+                    self._live()
                     self._end()
             finally:
                 server.close()
@@ -188,7 +191,7 @@ class Daemon:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _live(self, ready: Callable[[], object]) -> None:
+    def _live(self) -> None:
         while True:
             with suppress(Empty):
                 timeout = _STARTING_TICK_SECONDS if self._state == "starting" else TICK_SECONDS
@@ -197,9 +200,9 @@ class Daemon:
                     answer({"ok": True})
                     return
                 answer(self._reload() if command == "reload" else self._drain())
-            self._tick(ready)
+            self._tick()
 
-    def _tick(self, ready: Callable[[], object]) -> None:
+    def _tick(self) -> None:
         self._look_at_clock()
         self._look_at_folder()
         supervisor = self._assembly.supervisor
@@ -210,7 +213,8 @@ class Daemon:
             self._state = "running"
             _logger.info("the daemon runs, pid %d, for %s", os.getpid(), self.directory)
             self._notify("READY=1")
-            ready()
+            self._ready()
+            self._ready = _nothing  # it is told once, however often the parts begin anew
         if time.monotonic() >= self._status_due:
             self._status_due = time.monotonic() + self.config.daemon.status_seconds
             self._write_status(self.status())
@@ -300,6 +304,8 @@ class Daemon:
             if self._state == "waiting":
                 self._problems = ()
                 _logger.info("the log's folder %s is there again", self.directory)
+                self._figures.close()
+                self._figures = Figures(self.directory)  # it may be another log
                 self._resume()
             return
         if self._state != "waiting":
@@ -334,6 +340,10 @@ def load_checked(places: Places, environ: Mapping[str, str]) -> Config:
 
 def _clock_offset() -> float:
     return datetime.now(UTC).timestamp() - time.monotonic()
+
+
+def _nothing() -> None:
+    """Nobody waits for it to be ready."""
 
 
 def _nobody(_: object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from turnlog.daemon.client import NoAnswer, ask
 from turnlog.daemon.lock import Holder, holder_of, is_locked
-from turnlog.daemon.process import send
+from turnlog.daemon.process import is_same, send
 from turnlog.errors import TurnlogError
 
 START_SECONDS = 30.0
@@ -88,15 +88,15 @@ def stop(directory: Path, holder: Holder, *, seconds: float) -> bool:
     """
     asked = False
     with suppress(NoAnswer):
-        asked = bool(holder.socket) and bool(ask(holder.socket, "stop").get("ok"))
+        asked = bool(holder.socket) and bool(ask(holder.socket, "stop", seconds=min(seconds, 3.0)).get("ok"))
     if not asked:
         holder = _known(directory, holder)
         send(holder.pid, holder.started, signal.SIGTERM)
-    if _is_gone(directory, seconds):
+    if _is_gone(directory, holder, seconds):
         return False
     holder = _known(directory, holder)
     send(holder.pid, holder.started, signal.SIGKILL)
-    if not _is_gone(directory, KILL_SECONDS):
+    if not _is_gone(directory, holder, KILL_SECONDS):
         raise TurnlogError(
             f"the daemon (pid {holder.pid}) does not end; see what it waits for with `ps -p {holder.pid}`"
         )
@@ -108,9 +108,10 @@ def _known(directory: Path, holder: Holder) -> Holder:
     return holder if holder.pid else holder_of(directory) or holder
 
 
-def _is_gone(directory: Path, seconds: float) -> bool:
+def _is_gone(directory: Path, holder: Holder, seconds: float) -> bool:
+    """Whether its lock is free and its process has ended, within so long."""
     deadline = time.monotonic() + seconds
-    while is_locked(directory):
+    while is_locked(directory) or (holder.pid and is_same(holder.pid, holder.started)):
         if time.monotonic() >= deadline:
             return False
         time.sleep(_POLL_SECONDS)
