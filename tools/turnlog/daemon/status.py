@@ -96,11 +96,15 @@ class PartStatus(Struct, frozen=True):
 
 
 class Notice(Struct, frozen=True):
-    """Something that somebody wants a person to know, and has not taken back."""
+    """Something that waits for a person, such as an export that is to be fetched; see `projections.notices`."""
 
-    about: str
-    text: str
-    at: datetime
+    source: str
+    kind: str
+    program: str
+    title: str
+    link: str
+    raised_at: datetime
+    expires_at: datetime | None = None
 
 
 class Attention(Struct, frozen=True):

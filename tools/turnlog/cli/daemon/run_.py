@@ -19,7 +19,7 @@ def command(app: App, ready_fd: int | None) -> int:
     grace_seconds. SIGHUP has it read its configuration anew. Ends 78 if something is wrong with the configuration, 75
     if a daemon runs already for this log.
     """
-    from turnlog.daemon.service import Daemon
+    from turnlog.daemon.daemon import Daemon
 
     if ready_fd is not None:
         os.chdir("/")  # no file system is kept from being unmounted; `start` has named all paths in full

@@ -72,7 +72,7 @@ def _print(status: Status) -> None:
         rows = [(p.name, p.state, ago(p.since, status.at), p.restarts, p.trouble or p.error) for p in broken]
         print_table(("part", "state", "since", "restarts", "why"), rows)
     for notice in status.notices:
-        print(f"notice {ago(notice.at, status.at)}, {notice.about}: {one_line(notice.text)}")
+        print(one_line(f"{ago(notice.raised_at, status.at)}, {notice.source}: {notice.title} {notice.link}"))
     if status.attention is not None:
         print(f"\n{one_line(status.attention.sentence)}: `{status.attention.command}`")
 

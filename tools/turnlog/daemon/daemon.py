@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -49,25 +50,66 @@ _JUMP_SECONDS = 5.0
 
 _logger = logging.getLogger("turnlog.daemon")
 
-Notify = Callable[[str], object]
-"""Tells the service manager something, as sd_notify(3) has it: `READY=1`, `WATCHDOG=1`, `STOPPING=1`, `STATUS=...`."""
+
+class Manager(Protocol):
+    """A service manager that is told how the daemon is, as sd_notify(3) has it."""
+
+    def ready(self) -> object:
+        """It runs, or a reload is over."""
+
+    def reloading(self) -> object:
+        """A reload begins."""
+
+    def stopping(self) -> object:
+        """The end begins."""
+
+    def status(self, text: str) -> object:
+        """One line for people."""
+
+    def alive(self) -> object:
+        """Every part gets on."""
+
+
+class NoManager:
+    """Nobody is told."""
+
+    def ready(self) -> None:
+        """See `Manager`."""
+
+    def reloading(self) -> None:
+        """See `Manager`."""
+
+    def stopping(self) -> None:
+        """See `Manager`."""
+
+    def status(self, text: str) -> None:
+        """See `Manager`."""
+
+    def alive(self) -> None:
+        """See `Manager`."""
 
 
 class Daemon:
-    """The daemon of one log folder. `run` is its life; `status` may be asked for from any thread."""
+    """The daemon of one log folder. `run` is its life; `status` may be asked for from any thread.
+
+    `find` tells the places, again at every reload; `configured` is told every configuration that is taken, the first
+    one too. `on_events` is told every event that the engine appends, in its thread. Raises ConfigError.
+    """
 
     def __init__(
         self,
         find: Callable[[], Places],
         environ: Mapping[str, str],
         *,
-        notify: Notify = lambda _: None,
+        manager: Manager = NoManager(),  # noqa: B008 - it has no state
+        configured: Callable[[Config], object] = lambda _: None,
         on_events: OnEvents = lambda _: None,
         stuck_seconds: float = STUCK_SECONDS,
     ) -> None:
         self._find = find
         self._environ = environ
-        self._notify = notify
+        self._manager = manager
+        self._configured = configured
         self._places = find()
         self.directory = self._places.directory.absolute()
         self.config = load_checked(self._places, environ)
@@ -103,6 +145,7 @@ class Daemon:
                 started = process.start_of(os.getpid()) or ""
                 self._holder = Holder(os.getpid(), started, str(path), self._version)
                 self._lock.tell(self._holder)
+                self._configured(self.config)
                 with self._signals():
                     self._assembly.start(self.config)
                     self._ready = ready
@@ -212,21 +255,21 @@ class Daemon:
         if self._state == "starting" and (supervisor.is_ready or is_late):
             self._state = "running"
             _logger.info("the daemon runs, pid %d, for %s", os.getpid(), self.directory)
-            self._notify("READY=1")
+            self._manager.ready()
             self._ready()
             self._ready = _nothing  # it is told once, however often the parts begin anew
         if time.monotonic() >= self._status_due:
             self._status_due = time.monotonic() + self.config.daemon.status_seconds
             self._write_status(self.status())
         if not (stuck := supervisor.stuck()):
-            self._notify("WATCHDOG=1")
+            self._manager.alive()
         else:
-            self._notify(f"STATUS={', '.join(stuck)}: stuck")
+            self._manager.status(f"stuck: {', '.join(stuck)}")
 
     def _end(self) -> None:
         """Drain: what is in flight ends within the grace time, and what does not is written down as in doubt."""
         self._state = "draining"
-        self._notify("STOPPING=1")
+        self._manager.stopping()
         _logger.info("stopping: what is in flight may take %g s to end", self.config.sync.grace_seconds)
         self._write_status(self.status())
         delivery = self._assembly.delivery
@@ -251,7 +294,7 @@ class Daemon:
 
     def _reload(self) -> dict[str, object]:
         """Read the configuration anew, and do as it says if there is nothing wrong with it; else all stays."""
-        self._notify("RELOADING=1")
+        self._manager.reloading()
         try:
             places = self._find()
             if self._places.config_path is not None and places.config_path is None:
@@ -262,11 +305,12 @@ class Daemon:
             _logger.error("the configuration is not taken, all goes on as before: %s", error)  # noqa: TRY400 - a sentence
             return {"ok": False, "error": str(error), "generation": self._generation}
         finally:
-            self._notify("READY=1")
+            self._manager.ready()
         told = changes(self.config, config)
         self._reload_error = None
         self._places, self.config = places, config
         self._generation += 1
+        self._configured(config)
         if self._state == "drained":
             self._resume()
         elif self._state != "waiting":
