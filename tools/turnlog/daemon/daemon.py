@@ -29,7 +29,7 @@ from turnlog.daemon.changes import changes
 from turnlog.daemon.control import Answer, ControlServer, make_socket_folder, socket_path
 from turnlog.daemon.figures import Counted, Figures
 from turnlog.daemon.lock import DaemonLock, Holder, holder_of
-from turnlog.daemon.parts import STUCK_SECONDS
+from turnlog.daemon.parts import STUCK_SECONDS, Supervisor
 from turnlog.daemon.status import SourceStatus, State, Status
 from turnlog.errors import Busy, ConfigError, TurnlogError
 from turnlog.places import Places, read_config
@@ -157,6 +157,15 @@ class Daemon:
         finally:
             self._lock.release()
 
+    @property
+    def supervisor(self) -> Supervisor:
+        """What looks after the parts."""
+        return self._assembly.supervisor
+
+    def ask(self, command: str, answer: Answer = lambda _: None) -> None:
+        """Have the main thread do `reload`, `drain` or `stop`; from any thread, and from a signal's handler."""
+        self._commands.put((command, answer))
+
     def status(self) -> Status:
         """How everything is."""
         now, assembly = datetime.now(UTC), self._assembly
@@ -181,7 +190,7 @@ class Daemon:
             sync=replace(counted.sync, next_at=min(next_at, default=None)),
             sources=self._sources(counted, now),
             sinks=tuple(replace(sink, trouble=absent.get(sink.sink)) for sink in counted.sinks),
-            parts=assembly.supervisor.statuses(),
+            parts=self.supervisor.statuses(),
             problems=self._problems,
             memory_bytes=process.memory_bytes(),
             cpu_seconds=process.cpu_seconds(),
@@ -221,10 +230,10 @@ class Daemon:
         def stop(number: int, _: object) -> None:
             if self._state == "draining":  # whoever insists gets it: the next start settles what is in flight
                 os._exit(128 + number)
-            self._commands.put(("stop", _nobody))
+            self.ask("stop")
 
         def reload(*_: object) -> None:
-            self._commands.put(("reload", _nobody))
+            self.ask("reload")
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, reload)
@@ -248,7 +257,7 @@ class Daemon:
     def _tick(self) -> None:
         self._look_at_clock()
         self._look_at_folder()
-        supervisor = self._assembly.supervisor
+        supervisor = self.supervisor
         if self._state in ("starting", "running"):
             supervisor.tend()
         is_late = time.monotonic() - self._starting_since >= READY_SECONDS
@@ -288,7 +297,7 @@ class Daemon:
         if command == "status":
             answer({"ok": True, "status": self.status()})
         elif command in ("reload", "drain", "stop"):
-            self._commands.put((command, answer))
+            self.ask(command, answer)
         else:
             answer({"ok": False, "error": f"no such command {command!r}; known: drain, reload, status, stop"})
 
@@ -388,7 +397,3 @@ def _clock_offset() -> float:
 
 def _nothing() -> None:
     """Nobody waits for it to be ready."""
-
-
-def _nobody(_: object) -> None:
-    """A signal wants no answer."""

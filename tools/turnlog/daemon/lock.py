@@ -7,13 +7,15 @@ anything is done with it. The lock is flock(2), as that of `eventlog.Lock`, whic
 import fcntl
 import os
 import socket
+import struct
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from turnlog.daemon.process import is_same
+from turnlog.daemon.process import is_same, start_of
 
 NAME = "daemon.lock"
 
@@ -102,8 +104,18 @@ def _waiting(directory: Path) -> Holder | None:
     path = str(socket_path(directory))
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(path)
-        return Holder(0, "", path)
+        pid = peer_of(connection)
+        return Holder(pid, start_of(pid) or "", path)
     return None
+
+
+def peer_of(connection: socket.socket) -> int:
+    """The process at the other end of a Unix socket; 0 where nobody tells."""
+    if sys.platform != "linux":
+        return 0
+    size = struct.calcsize("3i")
+    pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(pid)
 
 
 def _lock(descriptor: int) -> bool:
