@@ -12,7 +12,7 @@ from eventlog import Message, Part, TurnRecorded
 from turnlog import Recorder
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, keep_nothing
 from turnlog.sources.files import open_regular, path_text
-from turnlog.sources.watching import TOOL_SECONDS, Watched, Watcher
+from turnlog.sources.watching import SETTLE_SECONDS, TOOL_SECONDS, Watched, Watcher, look_once
 from turnlog.testing import FakeClock
 
 
@@ -272,3 +272,39 @@ def test_what_is_dropped_is_read_when_it_is_complete(tmp_path: Path, desk: Desk)
     desk.look(20)
     assert len(desk.said()) == 3
     assert desk.told == []
+
+
+def test_a_clock_that_is_set_back_holds_no_turn_for_longer(desk: Desk) -> None:
+    """By a day, while a turn is quiet: it is recorded ten seconds later, not a day and ten seconds."""
+    desk.write("a.talk", ">one\n")
+    desk.look()
+    assert desk.watcher.held_since == desk.clock.now()
+    desk.look(-86_400)
+    assert desk.said() == []
+    desk.look(SETTLE_SECONDS)
+    assert desk.said() == [("a", 1, ["one"])]
+    assert desk.watcher.held_since is None
+
+
+def test_a_look_that_gets_on_says_so(tmp_path: Path) -> None:
+    """At every stream, and at every piece of one: a long first look is not taken for one that is stuck."""
+    (tmp_path / "talks").mkdir()
+    for name in "abc":
+        (tmp_path / "talks" / f"{name}.talk").write_text(">one\n>two\n")
+    beats: list[int] = []
+    with Recorder(tmp_path / "data", durability="os") as recorder:
+        watched = [Watched(Talk(), (tmp_path / "talks",))]
+        Watcher(recorder, watched, clock=FakeClock(), beat=lambda: beats.append(1)).look()
+    assert len(beats) >= 6
+
+
+def test_one_look_takes_everything_and_nothing_twice(desk: Desk) -> None:
+    """Also what may go on; for folders into which things are dropped, what the source recognises."""
+    desk.write("a.talk", ">one\n>two\n")
+    watched = Watched(Talk(), (desk.folder,))
+    assert look_once(desk.recorder, watched).recorded == 2
+    assert look_once(desk.recorder, watched).recorded == 0
+    desk.write("b.talk", ">three\n")
+    desk.write("c.talk", "no talk\n")
+    dropped = Watched(Talk(), (desk.folder, desk.folder / "none"), drops=True)
+    assert look_once(desk.recorder, dropped).recorded == 1
