@@ -171,3 +171,22 @@ def test_a_clock_that_jumps_is_told(
     with caplog.at_level(logging.INFO, "turnlog.daemon"):
         live(daemon, meanwhile)
     assert caplog.text.count("the clock was set") == 1
+
+
+def test_an_empty_folder_is_not_taken_for_a_log(directory: Path, manager: Told) -> None:
+    """Where the log was there may be the place at which it is to be mounted: nothing is made in it."""
+    daemon = make(directory, manager)
+    elsewhere = directory.with_name("elsewhere")
+
+    def meanwhile() -> None:
+        directory.rename(elsewhere)
+        until(lambda: daemon.status().state == "waiting")
+        directory.mkdir()
+        beats = manager.beats
+        until(lambda: manager.beats > beats + 5)
+        assert list(directory.iterdir()) == []
+        directory.rmdir()
+        elsewhere.rename(directory)
+        until(lambda: daemon.status().state == "running")
+
+    live(daemon, meanwhile)

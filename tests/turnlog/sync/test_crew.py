@@ -59,6 +59,10 @@ class Team:
         log = EventLog.open(self.directory, read_only=True)
         return [entry.event for entry in log.read() if isinstance(entry.event, kind)]
 
+    def delivered(self) -> int:
+        """How many turns the log says are delivered, however often it says it of one."""
+        return sum(len(event.turns) for event in self.events(SyncSucceeded))
+
     @contextmanager
     def working(self, config: Config) -> Iterator[Crew]:
         """Deliver in a thread, as long as the block lasts."""
@@ -107,6 +111,30 @@ def test_a_sink_that_breaks_costs_the_others_nothing(team: Team) -> None:
         assert crew.absent == {}
     assert team.told[0] == "a: its code broke: ZeroDivisionError; trying again"
     assert not any("Ann" in sentence for sentence in team.told)
+
+
+def test_what_was_under_way_when_a_sink_broke_is_settled_once(team: Team) -> None:
+    """When it is added again, as if its worker had died; what comes of the old request later changes nothing."""
+    broken = team.sinks["a"] = Breaking(connections=4)
+    going, entered = threading.Event(), threading.Event()
+    broken.meanwhile = lambda _: entered.set() or (going.wait(PATIENCE_SECONDS) and None)  # type: ignore[func-returns-value]
+    with team.working(config("a")) as crew:
+        team.record()
+        assert entered.wait(PATIENCE_SECONDS)
+        broken.broken = True
+        crew.engine.ask_again()
+        team.record()
+        until(lambda: "a" in crew.absent and crew.absent["a"].failures)
+        broken.meanwhile = lambda _: None
+        broken.broken = False
+        until(lambda: team.delivered() == 2)
+        going.set()
+        until(lambda: len(broken.taken) == 3)
+        team.record()
+        until(lambda: team.delivered() == 3)
+    first, *_ = team.events(SyncFailed)
+    assert first.kind == "in_doubt"
+    assert first.attempt not in {event.attempt for event in team.events(SyncSucceeded)}
 
 
 def test_a_bug_that_shows_in_the_engine_ends_a_run_that_waits_for_nothing(team: Team) -> None:
