@@ -5,7 +5,6 @@ What a sink or source needs beyond its name and type is checked by the sink or s
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -186,6 +185,8 @@ def _read(path: Path) -> str:
 
 
 def _tables(text: str, path: Path) -> dict[str, Any]:
+    import tomllib  # 5 ms that nobody needs who only asks a daemon
+
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

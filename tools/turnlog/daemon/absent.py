@@ -1,8 +1,8 @@
-"""The status where no daemon answers: from the log alone, or from what the daemon wrote down last."""
+"""The status where no daemon answers: from the log alone, or from what a daemon wrote down last."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,14 @@ from turnlog.daemon.status import Status
 STATUS_NAME = "status.json"
 
 
+@cache
+def turnlog_version() -> str:
+    """The version of this program."""
+    from importlib.metadata import version  # 25 ms, which would make every start longer
+
+    return version("turnlog")
+
+
 def status_without(directory: Path, config: Config) -> Status:
     """How everything is where no daemon runs. Raises LogUnavailable, NewerFormat."""
     from turnlog.daemon.figures import from_log
@@ -25,13 +33,14 @@ def status_without(directory: Path, config: Config) -> Status:
         state="not running",
         at=now,
         directory=str(directory),
-        version=version("turnlog"),
+        version=turnlog_version(),
         config=str(config.path) if config.path else None,
         events=counted.events,
         turns=counted.turns,
         sync=counted.sync,
         sources=counted.sources,
         sinks=counted.sinks,
+        notices=counted.notices,
     )
     return replace(status, attention=attention(status))
 
@@ -39,7 +48,7 @@ def status_without(directory: Path, config: Config) -> Status:
 def last_written(directory: Path, problem: str) -> Status:
     """What a daemon that does not answer wrote down last, with that as its problem."""
     now = datetime.now(UTC)
-    status = Status(state="starting", at=now, directory=str(directory), version=version("turnlog"), running=True)
+    status = Status(state="starting", at=now, directory=str(directory), version=turnlog_version(), running=True)
     with suppress(OSError, msgspec.MsgspecError):
         status = msgspec.json.decode((directory / STATUS_NAME).read_bytes(), type=Status)
     status = replace(status, problems=(problem, *status.problems))

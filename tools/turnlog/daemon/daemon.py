@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -22,7 +21,7 @@ from msgspec.structs import replace
 from eventlog.files import Files
 from turnlog.config import Config
 from turnlog.daemon import process
-from turnlog.daemon.absent import STATUS_NAME
+from turnlog.daemon.absent import STATUS_NAME, turnlog_version
 from turnlog.daemon.assembly import Assembly
 from turnlog.daemon.attention import attention
 from turnlog.daemon.changes import changes
@@ -124,7 +123,6 @@ class Daemon:
         self._problems: tuple[str, ...] = ()
         self._status_due = 0.0
         self._clock_offset = _clock_offset()
-        self._version = version("turnlog")
         self._ready: Callable[[], object] = _nothing
         self._figures: Figures
 
@@ -143,7 +141,7 @@ class Daemon:
             server = ControlServer(path, self._handle)
             try:
                 started = process.start_of(os.getpid()) or ""
-                self._holder = Holder(os.getpid(), started, str(path), self._version)
+                self._holder = Holder(os.getpid(), started, str(path))
                 self._lock.tell(self._holder)
                 self._configured(self.config)
                 with self._signals():
@@ -177,7 +175,7 @@ class Daemon:
             state=self._state,
             at=now,
             directory=str(self.directory),
-            version=self._version,
+            version=turnlog_version(),
             running=True,
             pid=os.getpid(),
             started_at=self._started_at,
@@ -191,6 +189,7 @@ class Daemon:
             sources=self._sources(counted, now),
             sinks=tuple(replace(sink, trouble=absent.get(sink.sink)) for sink in counted.sinks),
             parts=self.supervisor.statuses(),
+            notices=counted.notices,
             problems=self._problems,
             memory_bytes=process.memory_bytes(),
             cpu_seconds=process.cpu_seconds(),

@@ -23,7 +23,7 @@ from projections import (
 )
 from projections.sources import SourceState
 from turnlog.config import Config
-from turnlog.daemon.status import SinkStatus, SourceStatus, SyncStatus
+from turnlog.daemon.status import Notice, SinkStatus, SourceStatus, SyncStatus
 from turnlog.sync.health import SinkHealth, sink_health
 
 _PATIENCE_SECONDS = 0.1
@@ -38,6 +38,7 @@ class Counted(Struct, frozen=True):
     sync: SyncStatus = SyncStatus()
     sources: tuple[SourceStatus, ...] = ()
     sinks: tuple[SinkStatus, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 class Figures:

@@ -28,7 +28,6 @@ class Holder(Struct, frozen=True):
     pid: int
     started: str
     socket: str = ""
-    version: str = ""
 
 
 class DaemonLock:

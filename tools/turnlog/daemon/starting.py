@@ -47,7 +47,7 @@ def start(options: Sequence[str], *, seconds: float = START_SECONDS) -> int:
         (os.POSIX_SPAWN_DUP2, errors_end, 2),
     ]
     try:
-        pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsid=True)
+        pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
         os.close(ready_end)
         os.close(errors_end)
         return _await(pid, ready, errors, seconds)

@@ -22,6 +22,7 @@ def command(app: App, ready_fd: int | None) -> int:
     from turnlog.daemon.daemon import Daemon
 
     if ready_fd is not None:
+        os.setsid()  # what happens to the terminal of whoever started it is not its affair
         os.chdir("/")  # no file system is kept from being unmounted; `start` has named all paths in full
     daemon = Daemon(app.find_places, os.environ)
     _log_to_stderr()
