@@ -2,25 +2,13 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from turnlog.daemon.lock import holder_of
 from turnlog.daemon.process import send
 
-from .support import DEADLINE_SECONDS, Cli
-
-T = TypeVar("T")
-
-
-def until(ask: Callable[[], T]) -> T:
-    """Ask again and again until the answer is true; that answer."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.02)
-    return answer
+from ..waiting import until
+from .support import Cli
 
 
 class Service:

@@ -13,9 +13,16 @@ from turnlog.daemon.lock import DaemonLock, Holder
 from turnlog.daemon.process import start_of
 from turnlog.sync.lease import worker_name
 
-from .daemons import Service, until
+from ..waiting import until
+from .daemons import Service
 from .support import DEADLINE_SECONDS, NOBODY, Answering, Cli, batch_sink, memory_sink
 from .test_watch import line
+
+
+def freeze(pid: int) -> None:
+    """Stop a process as Ctrl-Z does, and wait until it stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
 
 def test_it_starts_tells_how_it_is_and_stops(cli: Cli, service: Service) -> None:
@@ -152,7 +159,7 @@ def test_a_stale_pid_is_not_believed(cli: Cli, service: Service, monkeypatch: py
 def test_one_that_does_not_end_is_killed(cli: Cli, service: Service) -> None:
     """It ends 1 and says so; the next one starts, with nobody's lock in its way."""
     pid = service.start()
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     result = cli("daemon", "stop", "--timeout", "0.2")
     assert (result.code, result.out) == (1, "the daemon was killed\n")
     assert start_of(pid) is None
@@ -167,7 +174,7 @@ def test_one_that_does_not_answer_is_told_and_what_it_wrote_last(
 
     monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.2)
     pid = service.start()
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     status = service.status()
     os.kill(pid, signal.SIGCONT)
     assert (status["pid"], status["running"]) == (pid, True)

@@ -16,7 +16,8 @@ from turnlog.daemon.lock import holder_of, is_locked
 from turnlog.daemon.process import send
 from turnlog.testing.proxy import HALF, RESET_AFTER, RESET_BEFORE, FaultProxy, status_fault
 
-from .daemons import Service, until
+from ..waiting import until
+from .daemons import Service
 from .support import DEADLINE_SECONDS, Cli, Receiver, Witness, owed
 from .test_crash import end, moments  # noqa: F401 - a fixture
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from .daemons import Service, until
+from ..waiting import until
+from .daemons import Service
 from .support import Cli, memory_sink
 from .test_watch import line
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .daemons import Service, until
+from ..waiting import until
+from .daemons import Service
 from .support import Answering, Cli, batch_sink, memory_sink
 from .test_watch import line
 

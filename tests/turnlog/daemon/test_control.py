@@ -16,7 +16,7 @@ from turnlog.daemon.client import NoAnswer, ask, ask_raw
 from turnlog.daemon.control import Answer, ControlServer, make_socket_folder, socket_path
 from turnlog.errors import TurnlogError
 
-from .support import until
+from ..waiting import until
 
 PATIENCE_SECONDS = 20
 

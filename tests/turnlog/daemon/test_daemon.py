@@ -17,7 +17,7 @@ from turnlog.daemon.parts import Pulse
 from turnlog.places import Places
 from turnlog.sync import engine
 
-from .support import until
+from ..waiting import until
 
 
 class Told:

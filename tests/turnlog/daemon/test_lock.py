@@ -9,7 +9,7 @@ from pathlib import Path
 from turnlog.daemon.lock import NAME, DaemonLock, Holder, holder_of, is_locked
 from turnlog.daemon.process import is_same, memory_bytes, send, start_of
 
-from .support import until
+from ..waiting import until
 
 
 def test_there_is_one_holder(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from turnlog.daemon.parts import Pulse, Supervisor, told
 from turnlog.daemon.status import PartStatus
 from turnlog.errors import Busy
 
-from .support import until
+from ..waiting import until
 
 
 @pytest.fixture

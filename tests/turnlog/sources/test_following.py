@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +15,11 @@ from turnlog.sources import following
 from turnlog.sources.following import News, follow
 from turnlog.sources.watching import Watched, Watcher
 
+from ..waiting import until
 from .test_watching import Talk
 
 PATIENCE_SECONDS = 30.0
 NEVER_SECONDS = 1e6
-
-
-def until(ask: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not ask():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.005)
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """A crew: sinks that come, go, change and break while the engine is at work, none of which the others feel."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from turnlog.config import Config, SinkConfig, SyncConfig
 from turnlog.sinks.base import Limits
 from turnlog.sync.crew import Crew, Hooks, open_crew
 from turnlog.sync.lease import lease
-from turnlog.testing import FaultySink, unauthorized
+from turnlog.testing import FaultySink, failed, unauthorized
+
+from ..waiting import until
 
 PATIENCE_SECONDS = 20.0
 
@@ -85,13 +86,6 @@ def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
     monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.01)
     yield team
     team.recorder.close()
-
-
-def until(ask: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not ask():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.005)
 
 
 def test_a_sink_that_breaks_costs_the_others_nothing(team: Team) -> None:
@@ -222,8 +216,6 @@ def test_credentials_are_tried_anew_when_the_configuration_is(team: Team) -> Non
 
 def test_patience_changes_with_the_configuration(team: Team) -> None:
     """For the sinks that stay, which are neither closed nor asked anything."""
-    from turnlog.testing import failed
-
     team.sinks["a"].rule = lambda _: failed()
     patient = Config(sync=SyncConfig(base_seconds=1000.0, max_seconds=1000.0), sinks=config("a").sinks)
     with team.working(patient) as crew:

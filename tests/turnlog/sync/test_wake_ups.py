@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -133,3 +133,11 @@ def test_nothing_rests_undurable(make: Make, monkeypatch: pytest.MonkeyPatch) ->
         if what == "appended":
             rest = told[position:]
             assert "synced" in rest[: rest.index("sleeps") if "sleeps" in rest else None]
+
+
+def test_nothing_is_kept_of_turns_that_have_arrived(bench: Bench) -> None:
+    """An engine that runs for months takes no more memory for what it sent, once nothing is left to send."""
+    with closing(bench.engine()) as engine:
+        bench.record(50)
+        assert engine.run_once().delivered == 50
+        assert engine.contents.kept_bytes == 0

@@ -28,7 +28,7 @@ from turnlog.daemon.changes import changes
 from turnlog.daemon.control import Answer, ControlServer, make_socket_folder, socket_path
 from turnlog.daemon.figures import Counted, Figures
 from turnlog.daemon.lock import DaemonLock, Holder, holder_of
-from turnlog.daemon.parts import STUCK_SECONDS, Supervisor
+from turnlog.daemon.parts import STUCK_SECONDS, Supervisor, told
 from turnlog.daemon.status import SourceStatus, State, Status
 from turnlog.errors import Busy, ConfigError, TurnlogError
 from turnlog.places import Places, read_config
@@ -268,7 +268,7 @@ class Daemon:
             self._ready = _nothing  # it is told once, however often the parts begin anew
         if time.monotonic() >= self._status_due:
             self._status_due = time.monotonic() + self.config.daemon.status_seconds
-            self._write_status(self.status())
+            self._tell_status()
         if not (stuck := supervisor.stuck()):
             self._manager.alive()
         else:
@@ -314,7 +314,7 @@ class Daemon:
             return {"ok": False, "error": str(error), "generation": self._generation}
         finally:
             self._manager.ready()
-        told = changes(self.config, config)
+        different = changes(self.config, config)
         self._reload_error = None
         self._places, self.config = places, config
         self._generation += 1
@@ -323,8 +323,8 @@ class Daemon:
             self._resume()
         elif self._state != "waiting":
             self._assembly.change(config)
-        _logger.info("configuration %d: %s", self._generation, "; ".join(told) or "nothing is different")
-        return {"ok": True, "generation": self._generation, "changes": told}
+        _logger.info("configuration %d: %s", self._generation, "; ".join(different) or "nothing is different")
+        return {"ok": True, "generation": self._generation, "changes": different}
 
     def _drain(self) -> dict[str, object]:
         """Begin nothing more, but stay and answer, until the configuration is read anew."""
@@ -369,6 +369,12 @@ class Daemon:
             with suppress(OSError):
                 if self._lock.acquire():
                     self._lock.tell(self._holder)
+
+    def _tell_status(self) -> None:
+        try:
+            self._write_status(self.status())
+        except Exception as error:  # noqa: BLE001 - a bug in what is told is no reason to deliver nothing
+            _logger.error("the status cannot be told: %s", told(error))  # noqa: TRY400 - see `told`
 
     def _write_status(self, status: Status) -> None:
         """Into the log's folder, whole or not at all; it need not survive a power cut."""

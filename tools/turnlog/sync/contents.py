@@ -105,6 +105,17 @@ class Contents:
             self._used.discard(seq)
             self._kept_bytes -= len(dropped.line)
 
+    @property
+    def kept_bytes(self) -> int:
+        """How much is kept."""
+        return self._kept_bytes
+
+    def forget(self) -> None:
+        """Keep nothing that was passed: nobody will want it. It is found all the same."""
+        self._kept.clear()
+        self._used.clear()
+        self._kept_bytes = 0
+
     def close(self) -> None:
         """Let go of the log's files."""
         self._lookup.close()

@@ -73,7 +73,7 @@ class Engine:
         self._on_events = on_events
         self._on_trouble = on_trouble
         self._index = Index(log, Path(log.directory) / INDEX_NAME)
-        self._contents = Contents(log, self._index)
+        self.contents = Contents(log, self._index)
         self._live = Live(log, DELIVERY, checkpoints=Checkpoints(log))
         self._waiter = Waiter(log.folder)
         self._finished: SimpleQueue[tuple[str, Finished]] = SimpleQueue()
@@ -93,7 +93,7 @@ class Engine:
             sink,
             terms,
             state=lambda: self._live.states[0],
-            contents=self._contents,
+            contents=self.contents,
             clock=self._clock,
             finished=partial(self._note_finished, name),
         )
@@ -211,7 +211,7 @@ class Engine:
         for sink in self.sinks.values():
             sink.close()
         self._live.close()
-        self._contents.close()
+        self.contents.close()
         self._index.close()
         self._waiter.close()
 
@@ -249,6 +249,8 @@ class Engine:
             self._log.sync()
         for sink, attempts, requests in attempted:
             self._each([sink], lambda sink, a=attempts, r=requests: sink.begin(a, r))  # type: ignore[misc]
+        if not attempted and not self._is_under_way() and not self._has_more():
+            self.contents.forget()
         return bool(attempted) or self._jobs_begun() != before
 
     def _give_up_unsent(self) -> None:
@@ -273,7 +275,7 @@ class Engine:
             return []
         with self._index.locked():
             if self._live.catch_up():
-                self._contents.refresh_index()
+                self.contents.refresh_index()
                 plans = self._plan(now)
             attempts = [event for sink, requests in plans for event in sink.to_attempts(requests)]
             seqs = self._log.append_many(attempts, sync=False) if attempts else range(0)

@@ -1,4 +1,4 @@
-"""What the tests of the daemon share: waiting for something to be so, with a deadline."""
+"""Waiting for something to be so, with a deadline."""
 
 import time
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
-def until(ask: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
+def until(ask: Callable[[], T]) -> T:
     """Ask again and again until the answer is true; that answer."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not (answer := ask()):
         assert time.monotonic() < deadline, "it did not come to be"
         time.sleep(0.005)
