@@ -185,6 +185,12 @@ def test_the_path_is_short_however_long_the_folder_s_is(monkeypatch: pytest.Monk
     assert all(len(str(path)) < 100 for path in paths)
 
 
+def test_a_service_manager_s_runtime_folder_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The first one, if it names several: a locked-down service may write nowhere else."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}:/elsewhere")
+    assert socket_path(tmp_path / "log").parent == tmp_path
+
+
 def test_a_folder_that_others_can_write_to_is_refused(short: Path) -> None:
     """Who could put a socket there could play the daemon."""
     folder = short / "turnlog"

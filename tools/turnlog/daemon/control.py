@@ -51,8 +51,14 @@ Handle = Callable[[str, Answer], None]
 
 
 def socket_path(directory: Path) -> Path:
-    """Where the socket for a log's folder is: in the runtime folder, by a hash, for a socket's path is short."""
+    """Where the socket for a log's folder is: in the runtime folder, by a hash, for a socket's path is short.
+
+    systemd names a runtime folder of the service's own (RuntimeDirectory=, systemd.exec(5)), which may be the only one
+    that it can write to.
+    """
     name = sha256(os.fsencode(directory.resolve())).hexdigest()[:16] + ".sock"
+    if given := os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
+        return Path(given) / name
     folder = _runtime_folder()
     if len(os.fsencode(folder / name)) > _PATH_BYTES_MAX or not _may_have(folder):
         folder = Path(tempfile.gettempdir()) / f"turnlog-{os.getuid()}"
