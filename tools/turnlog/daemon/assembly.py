@@ -10,7 +10,7 @@ from turnlog.daemon.delivery import NAME as DELIVERY_NAME
 from turnlog.daemon.delivery import DeliveryPart
 from turnlog.daemon.parts import Supervisor
 from turnlog.daemon.sources import SourcePart
-from turnlog.sources.configured import watched_source
+from turnlog.sources.mailboxes import all_sources
 from turnlog.sync.engine import OnEvents
 
 _JOIN_SECONDS = 5.0
@@ -41,11 +41,11 @@ class Assembly:
         return [watching.part for watching in self._watching]
 
     def start(self, config: Config) -> None:
-        """Start all parts. Raises ConfigError, WrongUsage for a source that cannot be watched."""
+        """Start all parts."""
         self._config = config
         self.delivery = DeliveryPart(self._directory, config, self._on_events)
         self.supervisor.start(DELIVERY_NAME, self.delivery.run)
-        for table in config.sources:
+        for table in all_sources(config, self._environ):
             self._watch(table)
 
     def change(self, config: Config) -> None:
@@ -53,11 +53,15 @@ class Assembly:
         old, self._config = self._config, config
         if self.delivery is not None:
             self.delivery.change(config)
-        other_places = old.folder != config.folder or old.log.durability != config.log.durability
-        kept = [] if other_places else [one for one in self._watching if one.table in config.sources]
+        wanted = all_sources(config, self._environ)
+        other_places = old.folder != config.folder or (old.log.durability, old.limits) != (
+            config.log.durability,
+            config.limits,
+        )
+        kept = [] if other_places else [one for one in self._watching if one.table in wanted]
         self.supervisor.ask_to_stop([one.name for one in self._watching if one not in kept])
         self._watching = kept
-        for table in config.sources:
+        for table in wanted:
             if table not in [one.table for one in kept]:
                 self._watch(table)
 
@@ -70,8 +74,7 @@ class Assembly:
         return self.supervisor.stop(self._config.sync.grace_seconds + _JOIN_SECONDS)
 
     def _watch(self, table: SourceConfig) -> None:
-        watched = watched_source(self._config, table, self._environ)
-        part = SourcePart(self._directory, self._config.log.durability, watched)
+        part = SourcePart(self._directory, self._config, table, self._environ)
         name = f"source {part.source}"
         same = [one.name for one in self._watching if one.part.source == part.source]
         while name in same:  # two places of one source

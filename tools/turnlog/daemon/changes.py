@@ -7,8 +7,8 @@ from msgspec.structs import asdict
 
 from turnlog.config import Config, SinkConfig
 
-_PLAIN_SECTIONS = ("sync", "log", "daemon")
-"""Those whose values may be told."""
+_PLAIN_SECTIONS = {"sync": "sync", "log": "log", "daemon": "daemon", "import": "limits"}
+"""Those whose values may be told, and what they are called in a `Config`."""
 
 
 def changes(old: Config, new: Config) -> list[str]:
@@ -17,8 +17,8 @@ def changes(old: Config, new: Config) -> list[str]:
 
 
 def _sections(old: Config, new: Config) -> Iterator[str]:
-    for name in _PLAIN_SECTIONS:
-        before, after = asdict(getattr(old, name)), asdict(getattr(new, name))
+    for name, attribute in _PLAIN_SECTIONS.items():
+        before, after = asdict(getattr(old, attribute)), asdict(getattr(new, attribute))
         for key in after:
             if before[key] != after[key]:
                 late = "; it needs a restart" if (name, key) in _FIXED else ""

@@ -1,24 +1,28 @@
 """What is counted for the status: folds over the log, kept up to date as long as the daemon runs."""
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+import projections
 from eventlog import EventLog, EventLogError
 from projections import (
     DELIVERY,
+    NOTICES,
     SOURCES,
     STATISTICS,
     Checkpoints,
     Delivery,
     Live,
     SinkCounts,
-    Sources,
     Statistics,
+    open_notices,
     replay,
 )
 from projections.sources import SourceState
@@ -46,7 +50,7 @@ class Figures:
 
     def __init__(self, directory: Path) -> None:
         self._log = EventLog.open(directory, read_only=True)
-        self._live = Live(self._log, STATISTICS, SOURCES, checkpoints=Checkpoints(self._log))
+        self._live = Live(self._log, STATISTICS, SOURCES, NOTICES, checkpoints=Checkpoints(self._log))
         self._lock = threading.Lock()
         self._known = Counted()
 
@@ -56,8 +60,7 @@ class Figures:
             try:
                 with suppress(EventLogError, OSError):
                     self._live.catch_up()
-                    statistics, sources = self._live.states
-                    counted = count(self._log, delivery or Delivery(), statistics, sources, config, now)
+                    counted = count(self._log, delivery or Delivery(), self._live.states, config, now)
                     # Between two engines nobody knows more of the sinks than before.
                     self._known = replace(counted, sinks=self._known.sinks) if delivery is None else counted
             finally:
@@ -74,14 +77,13 @@ def from_log(directory: Path, config: Config, now: datetime) -> Counted:
     """The same from the log alone, where no daemon runs. Raises LogUnavailable, NewerFormat."""
     log = EventLog.open(directory, read_only=True)
     checkpoints = Checkpoints(log, read_only=True)
-    delivery, statistics, sources = replay(log, DELIVERY, STATISTICS, SOURCES, checkpoints=checkpoints)
-    return count(log, delivery, statistics, sources, config, now)
+    delivery, *others = replay(log, DELIVERY, STATISTICS, SOURCES, NOTICES, checkpoints=checkpoints)
+    return count(log, delivery, others, config, now)
 
 
-def count(
-    log: EventLog, delivery: Delivery, statistics: Statistics, sources: Sources, config: Config, now: datetime
-) -> Counted:
-    """What some states of a log come to."""
+def count(log: EventLog, delivery: Delivery, others: Sequence[Any], config: Config, now: datetime) -> Counted:
+    """What the states of a log come to; `others` are those of STATISTICS, SOURCES and NOTICES."""
+    statistics, sources, notices = others
     sinks = [
         _sink(health, statistics.sinks.get(health.sink, SinkCounts()))
         for health in sink_health(log, delivery, statistics, config, now)
@@ -92,7 +94,12 @@ def count(
         _sync(statistics, sinks),
         tuple(_source(name, state) for name, state in sources.sources.items()),
         tuple(sinks),
+        tuple(_notice(notice) for notice in open_notices(notices, now)),
     )
+
+
+def _notice(found: projections.Notice) -> Notice:
+    return Notice(found.source, found.kind, found.program, found.title, found.link, found.raised_at, found.expires_at)
 
 
 def _sync(statistics: Statistics, sinks: list[SinkStatus]) -> SyncStatus:

@@ -127,6 +127,18 @@ class MailboxFeed:
                 return
 
 
+def read_once(recorder: TurnRecorder, mailbox: Mailbox, say: Callable[[str], None]) -> ImportCounts:
+    """Record everything that came since the log's cursor. Raises MailboxFailed, AppendFailed."""
+    counts = ImportCounts()
+    with recorder.index.locked():
+        recorder.index.refresh()
+        cursor = recorder.index.cursor(mailbox.name, mailbox.stream)
+    with mailbox.open() as session:
+        for parcel in mailbox.read(session, cursor):
+            counts.add(record_parcel(recorder, mailbox, parcel, say))
+    return counts
+
+
 def record_parcel(recorder: TurnRecorder, mailbox: Mailbox, parcel: Parcel, say: Callable[[str], None]) -> ImportCounts:
     """Record what came of some mails: the attached exports first, so that a cursor is never ahead of them."""
     counts, problems = import_attached(recorder, parcel.attachments, mailbox.importing)

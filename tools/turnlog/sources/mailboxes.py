@@ -28,11 +28,19 @@ def configured_mailboxes(config: Config, names: Sequence[str], environ: Mapping[
     """
     if names and MAILBOX not in names:
         return []
-    tables = [table for table in config.sources if is_mailbox(table)]
-    where = str(config.path)
-    if not tables and (options := mailbox_in(environ)):
-        tables, where = [SourceConfig(MAILBOX, options)], "the environment"
-    return [make_mailbox(table, f"{where}, source {table.type!r}", config.folder, environ) for table in tables]
+    return [make_configured(config, table, environ) for table in all_sources(config, environ) if is_mailbox(table)]
+
+
+def all_sources(config: Config, environ: Mapping[str, str]) -> list[SourceConfig]:
+    """The sources of a configuration, and the mailbox that the environment describes, where no other is configured."""
+    options = None if any(map(is_mailbox, config.sources)) else mailbox_in(environ)
+    return [*config.sources, *([SourceConfig(MAILBOX, options)] if options else [])]
+
+
+def make_configured(config: Config, table: SourceConfig, environ: Mapping[str, str]) -> "Mailbox":
+    """The mailbox of one of `all_sources`. Raises ConfigError."""
+    where = str(config.path) if table in config.sources else "the environment"
+    return make_mailbox(table, f"{where}, source {table.type!r}", config.folder, environ)
 
 
 def is_mailbox(table: SourceConfig) -> bool:

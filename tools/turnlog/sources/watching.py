@@ -235,7 +235,7 @@ def is_at_work(turn: TurnRecorded) -> bool:
     return any(part.type == "tool_call" and part.id is not None and part.id not in answered for part in parts)
 
 
-def _beaten(beat: Callable[[], object], _: int) -> None:
+def _beaten(beat: Callable[[], object], *_: int) -> None:
     beat()
 
 

@@ -6,6 +6,7 @@ from turnlog.config import Config
 from turnlog.errors import ConfigError, TurnlogError, WrongUsage
 from turnlog.sinks.registry import open_sink
 from turnlog.sources.configured import watched_source
+from turnlog.sources.mailboxes import all_sources, is_mailbox, make_configured
 
 
 def check_config(config: Config, environ: Mapping[str, str]) -> list[str]:
@@ -16,9 +17,9 @@ def check_config(config: Config, environ: Mapping[str, str]) -> list[str]:
             open_sink(config, sink).close()
         except ConfigError as error:
             problems.append(str(error))
-    for table in config.sources:
+    for table in all_sources(config, environ):
         try:
-            watched_source(config, table, environ)
+            make_configured(config, table, environ) if is_mailbox(table) else watched_source(config, table, environ)
         except WrongUsage as error:  # an unknown type
             problems.append(f"{config.path}: {error}")
         except TurnlogError as error:

@@ -1,16 +1,19 @@
 """`turnlog daemon test`."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 import click
 from msgspec import Struct
 
 from turnlog.cli.app import App, json_option, pass_app, say
 from turnlog.cli.output import print_json, print_table
-from turnlog.errors import WrongUsage
+from turnlog.errors import TurnlogError
 from turnlog.sources.configured import configured_sources
 from turnlog.sources.importing import ImportCounts
-from turnlog.sources.watching import Watched, look_once
+from turnlog.sources.mailboxes import configured_mailboxes
+from turnlog.sources.watching import look_once
 from turnlog.sync.counts import SyncCounts
 from turnlog.sync.run import SyncResult, sync_once
 
@@ -42,7 +45,15 @@ def command(app: App, as_json: bool) -> int:
     """
     app.check_config()
     with app.recorder() as recorder:
-        looked = [_look(recorder, watched) for watched in configured_sources(app.config, (), os.environ)]
+        looks: list[tuple[str, Callable[[], ImportCounts]]] = [
+            (watched.source.name, partial(look_once, recorder, watched))
+            for watched in configured_sources(app.config, (), os.environ)
+        ]
+        for mailbox in configured_mailboxes(app.config, (), os.environ):
+            from turnlog.sources.mailbox_feed import read_once  # what reads mails is loaded when there is a mailbox
+
+            looks.append((mailbox.name, partial(read_once, recorder, mailbox, say)))
+        looked = [_look(name, look) for name, look in looks]
     result = sync_once(app.directory, app.config)
     if as_json:
         print_json(Report(looked, result.counts, result.problems))
@@ -51,11 +62,11 @@ def command(app: App, as_json: bool) -> int:
     return max(result.exit_code, int(any(one.problem for one in looked)))
 
 
-def _look(recorder: object, watched: Watched) -> Looked:
+def _look(name: str, look: Callable[[], ImportCounts]) -> Looked:
     try:
-        return Looked(watched.source.name, look_once(recorder, watched))  # type: ignore[arg-type]
-    except WrongUsage as error:
-        return Looked(watched.source.name, ImportCounts(), str(error))
+        return Looked(name, look())
+    except TurnlogError as error:
+        return Looked(name, ImportCounts(), str(error))
 
 
 def _print(looked: list[Looked], result: SyncResult) -> None:
