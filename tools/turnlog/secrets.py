@@ -33,10 +33,28 @@ class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"the secret in {self} must be one line of plain ASCII characters")
         return value
 
+    def path(self, folder: Path) -> Path | None:
+        """The file that it is in, if it is in one."""
+        return folder / os.path.expanduser(self.file) if self.file else None  # noqa: PTH111 - Path's own raises
+
     def _read(self, folder: Path) -> str:
-        path = folder / os.path.expanduser(self.file or "")  # noqa: PTH111 - Path's own raises where there is no such home
+        path = self.path(folder) or folder
         try:
-            return path.read_text(encoding="utf-8-sig")
+            return (_lent(path) or path).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise ConfigError(f"the secret in the file {path} cannot be read: {reason}") from error
+
+
+def credential_name(path: Path) -> str:
+    """Under which name systemd's LoadCredential= hands a service the file that it may not read itself."""
+    from hashlib import sha256  # for services only
+
+    return f"turnlog-{sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:16]}"  # noqa: PTH100 - links stay
+
+
+def _lent(path: Path) -> Path | None:
+    """The copy of a file in $CREDENTIALS_DIRECTORY, if a service manager put one there (systemd.exec(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    copy = Path(folder) / credential_name(path) if folder else None
+    return copy if copy is not None and copy.is_file() else None

@@ -12,7 +12,11 @@ COMMANDS = {
     "status": "Tell how the daemon, its sources and its sinks are.",
     "reload": "Have the daemon read its configuration anew.",
     "drain": "Have the daemon begin nothing more, until it is reloaded.",
+    "logs": "Print what the daemon logged, also as it comes.",
     "test": "Read every source and deliver to every sink, once, in the foreground.",
+    "install": "Have the daemon started by the machine from now on.",
+    "uninstall": "Have it started no longer, and leave nothing behind.",
+    "autostart-status": "Tell whether the machine starts the daemon.",
 }
 """Every subcommand with the first line of its help, which a test compares with the subcommand's own."""
 
