@@ -34,6 +34,15 @@ def clean(value: Any, *, nesting_max: int = NESTING_MAX) -> tuple[Any, int]:
     return tuple(items) if isinstance(value, tuple) else items, count
 
 
+def one_line(text: str) -> str:
+    """Text that a terminal prints as it is: no line breaks, and nothing that moves its cursor or changes colours."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _stand_in(c) for c in text)
+
+
+def _stand_in(character: str) -> str:
+    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
+
+
 def _clean_all(values: Iterable[Any], nesting_max: int) -> tuple[list[Any], int]:
     pairs = [clean(value, nesting_max=nesting_max - 1) for value in values]
     return [value for value, _ in pairs], sum(count for _, count in pairs)

@@ -9,6 +9,8 @@ from unicodedata import east_asian_width
 
 import msgspec
 
+from turnlog.text import one_line as one_line
+
 if TYPE_CHECKING:
     from turnlog.sync.life import AtSink
     from turnlog.sync.listing import TurnAtSink
@@ -69,15 +71,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%SZ")
     return one_line(str(value))
-
-
-def one_line(text: str) -> str:
-    """Text that a terminal prints as it is: no line breaks, and nothing that moves its cursor or changes colours."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _stand_in(c) for c in text)
-
-
-def _stand_in(character: str) -> str:
-    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 def _width(text: str) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 _STATUS_CHARACTERS_MAX = 500
 
+_SEND_SECONDS = 1.0
+
 
 class Notifier:
     """Sends to the socket that an environment names; to nobody if it names none."""
@@ -46,8 +48,8 @@ class Notifier:
         if self._address is None or not lines:
             return False
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                sender.setblocking(False)  # a manager that does not read keeps nobody waiting
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(_SEND_SECONDS)  # a manager that does not read keeps nobody waiting
                 sender.sendto("\n".join(lines).encode(errors="replace"), self._address)
         except (OSError, AttributeError):  # nobody listens; there are no such sockets on this system
             return False
@@ -70,7 +72,7 @@ def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
 
 
 def _address(named: str) -> str | None:
-    """A path, or the name of an abstract socket, which begins with `@` where the kernel wants a NUL; None for others."""
+    """A path, or the name of an abstract socket, with `@` for the kernel's NUL; None for others."""
     if named.startswith("@") and len(named) > 1:
         return "\0" + named[1:]
     return named if named.startswith("/") else None
