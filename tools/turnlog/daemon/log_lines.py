@@ -2,7 +2,8 @@
 
 Every line has `at` (RFC 3339, UTC), `level` (debug, info, warning, error, critical) and `message`. A line about a turn
 has `turn_id` and `seq`, one about a delivery `sink` and `attempt` (the seq of the SyncAttempted). A failure that is a
-bug has `error`, `{"type", "trace", "cause"}`: what it was and where, and not what it said, which may be somebody's words.
+bug has `error`, `{"type", "trace", "cause"}`: what it was and where, and not what it said, for that may be
+somebody's words.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The daemon's log: what it did, for whoever wants to know why.
 
 It is the standard library's logging with a formatter for JSON. The libraries that Turnlog uses log there, so that one
-place decides what of theirs may be written down; it costs 8 ms of start-up (structlog: 82 ms) and no dependency; and all
-that structlog would add is the fields, which are the `extra` of a call here (`about`).
+place decides what of theirs may be written down; it costs 8 ms of start-up (structlog: 82 ms) and no dependency; and
+all that structlog would add is the fields, which are the `extra` of a call here (`about`).
 
 Where it goes: always into the file (see `log_file`); and to stderr, if the daemon runs in the foreground: under systemd
 as plain lines with the journal's `<N>` for their priority and no time, which the journal has itself; on a terminal as

@@ -13,6 +13,8 @@ from turnlog.daemon.service.steps import Prune, Step, perform
 from turnlog.daemon.service.systemd import Systemd
 from turnlog.errors import TurnlogError, WrongUsage
 
+PLATFORM = sys.platform
+
 
 class Autostart(Struct, frozen=True):
     """How the service is installed; the fields are those of `turnlog daemon autostart-status --json`.
@@ -36,7 +38,7 @@ class Autostart(Struct, frozen=True):
 
 def find_manager(*, system: bool) -> Manager:
     """This platform's service manager, be it there or not."""
-    return Launchd(system=system) if sys.platform == "darwin" else Systemd(system=system)
+    return Launchd(system=system) if PLATFORM == "darwin" else Systemd(system=system)
 
 
 def plan_install(manager: Manager, program: Program) -> list[Step]:
