@@ -38,7 +38,7 @@ class LogFile:
         self._backups = backups
         self._clock = clock
         self._descriptor = -1
-        self._began: datetime | None = None
+        self._began = clock.now()
         self._torn = False
         self._lock = Lock(path.with_name(f"{path.name}.lock"))
 
@@ -68,7 +68,8 @@ class LogFile:
         if self._descriptor < 0:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | CLOSE_ON_EXEC
             self._descriptor = os.open(self.path, flags, FILE_MODE)
-            self._began, self._torn = _first_time(self._descriptor), _is_torn(self._descriptor)
+            self._began = _first_time(self._descriptor) or self._clock.now()
+            self._torn = _is_torn(self._descriptor)
 
     def _is_due(self, more: int) -> bool:
         size = os.fstat(self._descriptor).st_size
@@ -76,8 +77,8 @@ class LogFile:
             return False
         if self._bytes_max and size + more > self._bytes_max:
             return True
-        self._began = self._began or self._clock.now()
-        return bool(self._seconds_max) and self._clock.now() - self._began > timedelta(seconds=self._seconds_max)
+        age = self._clock.now() - self._began
+        return bool(self._seconds_max) and age > timedelta(seconds=self._seconds_max)
 
     def _turn_over(self) -> None:
         """Rename the file out of the way, unless somebody else does, or did, or it cannot be done: then write on."""

@@ -36,7 +36,7 @@ def time_of(fields: Mapping[str, Any]) -> datetime | None:
     """When it was written; None if it does not say."""
     try:
         return datetime.fromisoformat(fields["at"]).astimezone(UTC)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

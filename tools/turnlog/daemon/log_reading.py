@@ -6,6 +6,7 @@ The files are `daemon.log` and whatever stands beside it under that name with so
 
 import gzip
 import os
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -19,6 +20,8 @@ from msgspec import Struct
 from turnlog.daemon.log_lines import ERRORS, decode, time_of
 
 _BLOCK_BYTES = 256 * 1024
+
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 _NOT_LOGS = (".lock", ".tmp", ".err")
 
@@ -53,14 +56,17 @@ class LogReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._open: list[_Growing] = []  # the file that lines are written to, and the one before, for late ones
+        self._old: set[tuple[int, int]] = set()  # what had been turned over when there was no file to follow yet
 
     def last(self, count: int | None, wanted: Wanted, *, since: datetime | None = None) -> list[Line]:
         """The last `count` lines that are wanted, oldest first; all of them if that is None. Raises OSError.
 
         Files that end before `since` are not read. `news` goes on where this stopped.
         """
+        older = self._older()
+        self._old = {_identity(path) for path in older}
         found = deque(filter(wanted, self.news()), maxlen=count)
-        for path in reversed(self._older()):
+        for path in reversed(older):
             if len(found) == count or (since is not None and _changed_at(path) < since):
                 break
             with suppress(FileNotFoundError):  # renamed meanwhile
@@ -92,8 +98,6 @@ class LogReader:
         if self._open and newest.same(self._open[0]):
             newest.close()
             return None
-        if not self._open:
-            return newest
         missed = self._missed()
         if missed is None:
             return newest
@@ -101,12 +105,14 @@ class LogReader:
         return missed
 
     def _missed(self) -> "_Growing | None":
-        """The file that came right after the one that is open, if that has been renamed as well."""
+        """The file that came right after the one that is open, or first of all, if that has been renamed as well."""
         paths = self._older()
-        for path, after in pairwise(paths):
-            if self._open[0].is_at(path) and after.suffix != ".gz":
+        following = [after for path, after in pairwise(paths) if self._open and self._open[0].is_at(path)]
+        first = [path for path in paths if not self._open and _identity(path) not in self._old]
+        for path in (*following, *first):
+            if path.suffix != ".gz":
                 with suppress(FileNotFoundError):
-                    return _Growing(after)
+                    return _Growing(path)
         return None
 
     def _older(self) -> list[Path]:
@@ -151,13 +157,20 @@ class _Growing:
         self._file.close()
 
 
+def _identity(path: Path) -> tuple[int, int]:
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    return 0, 0
+
+
 def _line(raw: bytes) -> Line:
     return Line(raw, decode(raw))
 
 
 def _read(path: Path) -> Iterable[Line]:
     """The lines of a file that is written to no longer; a damaged archive ends where it is damaged."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file, suppress(EOFError, gzip.BadGzipFile):
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file, suppress(*_DAMAGED):
         for raw in file:
             if raw.strip():
                 yield _line(raw.rstrip(b"\n"))
