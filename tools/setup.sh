@@ -50,3 +50,16 @@ setup() { # $1 names what is installed; the rest are pip's arguments for it
         printf '%s\n' "$wanted" >".venv/installed-$name"
     fi
 }
+
+debian_package() { # $1 is a program, $2 the package that has it; without it some tests are skipped, which is no failure
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 && return
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        echo "Tests that need $1 are skipped (Debian package $2)." >&2
+        return
+    fi
+    echo "Installing the Debian package $2 ..." >&2
+    [ -n "${package_lists_are_new:-}" ] || timeout 300 apt-get update -qq >/dev/null 2>&1 || true
+    package_lists_are_new=yes
+    DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -qq --no-install-recommends "$2" >/dev/null 2>&1 ||
+        echo "The Debian package $2 could not be installed, so tests that need it are skipped." >&2
+}

@@ -22,7 +22,7 @@ def _subcommands() -> Iterator[tuple[str, ...]]:
 
 
 SUBCOMMANDS = sorted(_subcommands())
-DAEMON = "drain reload restart run start status stop test"
+DAEMON = "autostart-status drain install logs reload restart run start status stop test uninstall"
 
 
 def test_the_commands_are_those_of_the_design() -> None:

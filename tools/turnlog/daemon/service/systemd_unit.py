@@ -9,7 +9,7 @@ systemd 252 (Debian 12). `systemd-analyze security` gives the unit an exposure o
   stops, since another may be at work in it.
 * `PrivateUsers=yes`: what a user's own manager needs to be able to set up any of it (later versions imply it). So user
   units need unprivileged user namespaces, which a few distributions switch off.
-* `PrivateTmp=` is left out where one of the paths is in a temporary folder.
+* `PrivateTmp=` is left out where one of the paths is in a temporary folder, which it would hide.
 * `RestartPreventExitStatus=78`: a broken configuration does not mend itself; everything else is tried again for ever.
 * `ExecReload=` asks `config check` first: if it refuses, systemd goes no further, and the daemon keeps what it has.
 * `RemoveIPC=` is not there: it would remove what other programs of the account share.
@@ -60,7 +60,8 @@ RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
 ProtectSystem=strict
 ProtectHome=read-only
-{private_tmp}PrivateUsers=yes
+{temporary}
+PrivateUsers=yes
 PrivateDevices=yes
 ProtectProc=invisible
 ProtectClock=yes
@@ -101,7 +102,7 @@ def render_unit(program: Program, *, system: bool) -> str:
         stop_seconds=round(program.grace_seconds) + STOP_SECONDS,
         watchdog_seconds=WATCHDOG_SECONDS,
         paths="".join(f"{line}\n" for line in _paths(program, system=system)),
-        private_tmp="" if _in_temporary(program) else "PrivateTmp=yes\n",
+        temporary=f"ReadWritePaths={' '.join(map(str, TEMPORARY))}" if _in_temporary(program) else "PrivateTmp=yes",
         wanted_by="multi-user.target" if system else "default.target",
     )
 
