@@ -22,7 +22,7 @@ enable) test -e "$units/turnlog.service" || exit 1; mkdir -p "${{link%/*}}"; ln 
 disable) rm -f "$link" "$state/active"; rmdir "${{link%/*}}" 2>/dev/null; true;;
 is-enabled) if [ -e "$link" ]; then echo enabled; else echo disabled; false; fi;;
 is-active) if [ -e "$state/active" ]; then echo active; else echo failed; false; fi;;
-start|restart) : >"$state/active";;
+start|restart) : >"$state/active"; if [ -n "$system" ]; then mkdir -p "$XDG_RUNTIME_DIR/turnlog"; fi;;
 reset-failed) echo "Unit turnlog.service not loaded." >&2; false;;
 daemon-reload) ;;
 *) echo "unknown verb $verb" >&2; false;;

@@ -167,6 +167,25 @@ def test_who_cannot_turn_over_writes_on(
     assert [line[:1] for line in _lines(path)] == [b"x", b"y", b"z"]
 
 
+def test_who_comes_second_does_not_turn_over_again(
+    path: Path, make: Callable[..., LogFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it waited for its turn somebody else had done it: the new file stays."""
+    one, other = make(bytes_max=20), make(bytes_max=20)
+    one.write(b"x" * 15)
+    acquire = one._lock.acquire
+
+    def late(*, blocking: bool) -> bool:
+        monkeypatch.undo()
+        other.write(b"y" * 15)
+        return acquire(blocking=blocking)
+
+    monkeypatch.setattr(one._lock, "acquire", late)
+    one.write(b"zzzz")
+    assert [line[:1] for line in _lines(path)] == [b"y", b"z"]
+    assert not path.with_name("daemon.log.2").exists()
+
+
 def test_a_line_that_was_cut_short_stands_alone(
     path: Path, make: Callable[..., LogFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ from eventlog import (
     UnknownEvent,
 )
 from projections import OPERATOR
-from turnlog.daemon.logs import about
+from turnlog.daemon.logs import about, about_each
 
 TurnIdOf = Callable[[int], str | None]
 """The turn_id of the turn recorded at a seq; None if it cannot be read."""
@@ -85,8 +85,8 @@ def log_event(
     if told.turns is None:
         logger.log(told.level, told.message, extra=about(**told.fields))
         return
-    for turn in told.turns:
-        logger.log(told.level, told.message, extra=about(turn_id=turn_id_of(turn), seq=turn, **told.fields))
+    each = [{"turn_id": turn_id_of(turn), "seq": turn} for turn in told.turns]
+    logger.log(told.level, told.message, extra=about_each(each, **told.fields))
 
 
 def log_entry(logger: logging.Logger, entry: Entry, turn_id_of: TurnIdOf) -> None:

@@ -43,7 +43,7 @@ class LogFile:
         self._lock = Lock(path.with_name(f"{path.name}.lock"))
 
     def write(self, line: bytes) -> None:
-        """Append a line, which has no newline yet. Raises OSError if it could not be written whole."""
+        """Append a line, or several; the last has no newline yet. Raises OSError if they could not be written whole."""
         self._open_current()
         if self._is_due(len(line) + 1):
             self._turn_over()

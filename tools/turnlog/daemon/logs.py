@@ -12,7 +12,7 @@ text; into a pipe, such as a container's, as the same JSON. What may stand in it
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -28,12 +28,17 @@ from turnlog.daemon.log_settings import LogSettings
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """The journal's priorities (sd-daemon(3)), from the level on; anything less is 7."""
 
-_FIELDS = "turnlog_fields"
+_FIELDS, _EACH = "turnlog_fields", "turnlog_each"
 
 
 def about(**fields: Any) -> dict[str, Any]:
     """The fields of a line, as the `extra` of a logging call: `logger.info("...", extra=about(sink="team"))`."""
     return {_FIELDS: fields}
+
+
+def about_each(things: Sequence[Mapping[str, Any]], **fields: Any) -> dict[str, Any]:
+    """The same for lines that differ in some fields: all the turns of a request cost one record and one write."""
+    return {_FIELDS: fields, _EACH: things}
 
 
 class Logs:
@@ -92,17 +97,31 @@ def configure(
     return Logs(settings, handlers, Hooks(logging.getLogger("turnlog.daemon")))
 
 
-def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """A record as the fields of a line."""
-    fields: dict[str, Any] = {
+def lines_of(record: logging.LogRecord) -> list[dict[str, Any]]:
+    """A record as the fields of its lines, of which there is at least one."""
+    head = {
         "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": record.levelname.lower(),
         "message": safe_message(record),
     }
-    fields.update((key, safe_value(key, value)) for key, value in getattr(record, _FIELDS, {}).items())
+    rest = _safe(getattr(record, _FIELDS, {}))
     if record.exc_info and record.exc_info[1] is not None:
-        fields["error"] = tell_error(record.exc_info[1])
-    return fields
+        rest["error"] = tell_error(record.exc_info[1])
+    return [{**head, **_safe(each), **rest} for each in _each(record)]
+
+
+def _each(record: logging.LogRecord) -> Sequence[Mapping[str, Any]]:
+    """What is different in each line of a record."""
+    each: Sequence[Mapping[str, Any]] = getattr(record, _EACH, ({},))
+    return each
+
+
+def _safe(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: safe_value(key, value) for key, value in fields.items()}
+
+
+def _encode(record: logging.LogRecord) -> bytes:
+    return b"\n".join(map(encode, lines_of(record)))
 
 
 class FileHandler(logging.Handler):
@@ -117,18 +136,18 @@ class FileHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`. Never raises: a log that cannot be written stops nothing."""
         try:
-            line = encode(fields_of(record))
+            lines = _encode(record)
             if self._lost:
-                self._file.write(encode(fields_of(_lost(self._lost))))
+                self._file.write(_encode(_lost(self._lost)))
                 self._lost = 0
-            self._file.write(line)
+            self._file.write(lines)
         except OSError as error:
-            self._lost += 1
-            if self._lost == 1:
+            if not self._lost:
                 self._complain(f"the log {self._file.path} cannot be written ({describe(error)}); going on without it")
+            self._lost += len(_each(record))
         except Exception as error:  # noqa: BLE001 - a call with the wrong arguments, which is no reason to stop either
             with suppress(OSError):
-                self._file.write(encode(fields_of(_unsayable(record, error))))
+                self._file.write(_encode(_unsayable(record, error)))
 
     def close(self) -> None:
         """Close the file."""
@@ -150,7 +169,7 @@ class StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`. Never raises."""
         with suppress(Exception):  # nobody reads, or a call had the wrong arguments: the file has that
-            self._write(_render(fields_of(record), self._form, record.levelno))
+            self._write("\n".join(_render(fields, self._form, record.levelno) for fields in lines_of(record)))
 
     def complain(self, sentence: str) -> None:
         """Say that the file cannot be written; it is said here even in the background."""
