@@ -28,11 +28,11 @@ from eventlog import (
     TurnRecorded,
 )
 from turnlog.config import Config, load
-from turnlog.daemon.log_events import TurnIds, log_entry
+from turnlog.daemon.log_events import EventTeller, TurnIds, log_entry
 from turnlog.daemon.log_settings import LogSettings, log_settings
-from turnlog.daemon.logs import Logs, about, configure
+from turnlog.daemon.logs import ConfiguredLogs, Logs, about, configure
 from turnlog.errors import BadTurn, ConfigError
-from turnlog.sync.run import sync_once
+from turnlog.sync.run import Hooks, sync_once
 
 CANARIES = ("canary-of-a-text", "canary-of-an-answer", "canary-of-a-token", "canary-of-a-password", "canary-of-a-line")
 TEXT, ANSWER, _, PASSWORD, LINE = CANARIES
@@ -198,6 +198,34 @@ def test_the_configuration_says_where_it_is(tmp_path: Path) -> None:
     assert log_settings(tmp_path, getattr(Config(), "daemon", None)) == LogSettings(tmp_path / "daemon.log")
 
 
+def test_each_configuration_that_is_taken_decides_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the lines go from then on; the same one again changes nothing, nor does one that cannot be had."""
+    files = {"one": tmp_path / "one.log", "two": tmp_path / "new" / "two.log", "bad": tmp_path / "one.log" / "bad.log"}
+    monkeypatch.setattr("turnlog.daemon.logs.log_settings", lambda *chosen: LogSettings(files[chosen[1]]))
+    configured: Any = ConfiguredLogs(tmp_path, foreground=False)
+    with closing(configured):
+        for name in ("one", "one", "two"):
+            configured(_Named(name))
+            _logger.info(name)
+        with pytest.raises(NotADirectoryError):
+            configured(_Named("bad"))
+        _logger.info("still two")
+    _logger.info("closed")
+    told = {
+        name: [json.loads(line)["message"] for line in files[name].read_text().splitlines()] for name in ("one", "two")
+    }
+    assert told == {"one": ["one", "one"], "two": ["two", "still two"]}
+
+
+class _Named:
+    """Stands for a configuration that has a section `[daemon]`."""
+
+    folder = Path()
+
+    def __init__(self, name: str) -> None:
+        self.daemon = name
+
+
 def _fail(error: Exception) -> None:
     raise error
 
@@ -343,8 +371,12 @@ def test_a_delivery_is_told_from_beginning_to_end(open_logs: Open, tmp_path: Pat
             log.append(TurnRecorded(turn_id=f"t{number}", messages=(Message(role="user", content=TEXT),)))
     config = tmp_path / "turnlog.toml"
     config.write_text('[[sinks]]\nname = "mem"\ntype = "memory"\n')
-    assert sync_once(data, load(config)).counts.delivered == 3
     open_logs(level="debug")
+    with closing(EventTeller(_logger, EventLog.open(data, read_only=True))) as teller:
+        assert sync_once(data, load(config), hooks=Hooks(events=teller)).counts.delivered == 3
+    delivered = [line for line in logged() if line["message"] == "delivered"]
+    assert sorted(line["turn_id"] for line in delivered) == ["t0", "t1", "t2"]
+    (tmp_path / "daemon.log").unlink()
     log = EventLog.open(data, read_only=True)
     with closing(TurnIds(log)) as ids:
         for entry in log.read():

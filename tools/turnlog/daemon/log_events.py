@@ -15,6 +15,7 @@ from eventlog import (
     Entry,
     Event,
     EventLog,
+    EventLogError,
     LineQuarantined,
     RetryRequested,
     SinkEnrolled,
@@ -89,6 +90,29 @@ def log_event(
     logger.log(told.level, told.message, extra=about_each(each, **told.fields))
 
 
+class EventTeller:
+    """Logs every event that an engine appends: its `on_events`. In the engine's thread; call `close` at the end."""
+
+    def __init__(self, logger: logging.Logger, log: EventLog) -> None:
+        self._logger = logger
+        self._ids = TurnIds(log)
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        """Log them."""
+        for event in events:
+            log_event(self._logger, event, self._turn_id)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._ids.close()
+
+    def _turn_id(self, seq: int) -> str | None:
+        try:
+            return self._ids(seq)
+        except EventLogError:  # whoever delivers says so, and this is no reason to stop
+            return None
+
+
 def log_entry(logger: logging.Logger, entry: Entry, turn_id_of: TurnIdOf) -> None:
     """The same for an entry of the log; the words of a turn are not even decoded."""
     event = entry.event if entry.type != "TurnRecorded" else _header(entry)
@@ -107,7 +131,9 @@ def _recorded(event: TurnHeader, seq: int | None) -> Told:
     return Told(logging.DEBUG, "recorded", fields)
 
 
-def _attempted(event: SyncAttempted, seq: int | None) -> Told:
+def _attempted(event: SyncAttempted, seq: int | None) -> Told | None:
+    if seq is None:  # it is the attempt's number, without which the line would say nothing; its outcome has it
+        return None
     return Told(logging.DEBUG, "sending", {"sink": event.sink, "attempt": seq}, event.turns)
 
 
@@ -179,7 +205,7 @@ def _torn(event: TornTailClosed, _: int | None) -> Told:
     return Told(logging.WARNING, "a crash left a gap in the log, which nothing acknowledged was in", fields)
 
 
-_TELLERS: dict[type[Event], Callable[[Any, int | None], Told]] = {
+_TELLERS: dict[type[Event], Callable[[Any, int | None], Told | None]] = {
     TurnHeader: _recorded,
     TurnRecorded: _recorded,
     SyncAttempted: _attempted,

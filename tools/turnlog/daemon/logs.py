@@ -15,15 +15,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
 from eventlog.files import Files
 from turnlog.clock import Clock, SystemClock
+from turnlog.config import Config
 from turnlog.daemon.log_file import LogFile
 from turnlog.daemon.log_lines import encode, to_sentence, to_text
 from turnlog.daemon.log_safety import OURS, Hooks, describe, safe_message, safe_value, tell_error
-from turnlog.daemon.log_settings import LogSettings
+from turnlog.daemon.log_settings import LogSettings, log_settings
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """The journal's priorities (sd-daemon(3)), from the level on; anything less is 7."""
@@ -63,6 +65,30 @@ class Logs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class ConfiguredLogs:
+    """Logs as the configuration that is in force says: call it with every one that is taken. Close it at the end."""
+
+    def __init__(self, directory: Path, *, foreground: bool) -> None:
+        self._directory = directory
+        self._foreground = foreground
+        self._logs: Logs | None = None
+
+    def __call__(self, config: Config) -> None:
+        """Log as this configuration says from now on. Raises OSError; then all goes on as before."""
+        settings = log_settings(self._directory, getattr(config, "daemon", None), config.folder)
+        if self._logs is not None and self._logs.settings == settings:
+            return
+        Files().make_folder(settings.file.parent)
+        self.close()
+        self._logs = configure(settings, foreground=self._foreground)
+
+    def close(self) -> None:
+        """Leave logging as it was before."""
+        if self._logs is not None:
+            self._logs.close()
+            self._logs = None
 
 
 def configure(
