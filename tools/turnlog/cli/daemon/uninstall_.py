@@ -25,6 +25,6 @@ def command(app: App, *, system: bool, as_json: bool) -> None:
     elif steps:
         for step in done:
             click.echo(f"done: {step}", err=True)
-        say(f"the daemon is uninstalled; the log in {app.directory} stays")
+        say("the daemon is uninstalled" + (f"; the log in {app.directory} stays" if app.directory.exists() else ""))
     else:
         say("the daemon is not installed, so there is nothing to do")

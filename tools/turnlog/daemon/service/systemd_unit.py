@@ -6,7 +6,8 @@ systemd 252 (Debian 12). `systemd-analyze security` gives the unit an exposure o
 * `ProtectHome=read-only`: sources are in the home folder, and so is, often, Python itself.
 * `ReadWritePaths=`: the log's folder and those that sinks write into; with `-`, so that the daemon starts, and can say
   what is wrong, where one of them has gone. `RuntimeDirectory=` is for the control socket, and stays when one daemon
-  stops, since another may be at work in it.
+  stops, since another may be at work in it. The daemon must take it from $RUNTIME_DIRECTORY: platformdirs trusts no
+  folder below one of root's, whom `PrivateUsers=` hides, and the rest of a user's runtime folder is read-only.
 * `PrivateUsers=yes`: what a user's own manager needs to be able to set up any of it (later versions imply it). So user
   units need unprivileged user namespaces, which a few distributions switch off.
 * `PrivateTmp=` is left out where one of the paths is in a temporary folder, which it would hide.
