@@ -137,8 +137,8 @@ def test_in_the_foreground_it_ends_well_by_a_signal(cli: Cli, service: Service) 
         process.send_signal(number)
         _, err = process.communicate(timeout=DEADLINE_SECONDS)
         assert process.returncode == 0, err
-        assert "turnlog: the daemon runs; Ctrl-C stops it\n" in err
-        assert "turnlog: stopped; turns that wait for the next start: 0\n" in err
+        messages = [json.loads(line)["message"] for line in err.splitlines()]
+        assert messages[-1] == "stopped; turns that wait for the next start: 0"
 
 
 def test_a_stale_pid_is_not_believed(cli: Cli, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from turnlog.config import DaemonConfig
 from turnlog.daemon.log_lines import encode
 
 from .support import DEADLINE_SECONDS, Cli
@@ -157,7 +158,7 @@ def test_what_the_daemon_writes_is_what_is_printed(cli: Cli) -> None:
     from turnlog.daemon.log_settings import log_settings
     from turnlog.daemon.logs import about, configure
 
-    with configure(log_settings(cli.directory), foreground=False):
+    with configure(log_settings(cli.directory, DaemonConfig()), foreground=False):
         logging.getLogger("turnlog.daemon").error("not delivered", extra=about(turn_id="t 1", sink="team", attempt=7))
     printed = cli.ok("daemon", "logs", "--errors", "--since", f"{datetime.now(UTC):%Y-%m-%d}").out
     assert printed.rstrip().endswith('ERROR     not delivered turn_id="t 1" sink=team attempt=7')

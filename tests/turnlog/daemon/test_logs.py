@@ -27,7 +27,7 @@ from eventlog import (
     SyncFailed,
     TurnRecorded,
 )
-from turnlog.config import Config, load
+from turnlog.config import Config, DaemonConfig, load
 from turnlog.daemon.log_events import EventTeller, TurnIds, log_entry
 from turnlog.daemon.log_settings import LogSettings, log_settings
 from turnlog.daemon.logs import ConfiguredLogs, Logs, about, configure
@@ -186,16 +186,9 @@ def test_closing_leaves_logging_as_it_was(open_logs: Open, path: Path) -> None:
 def test_the_configuration_says_where_it_is(tmp_path: Path) -> None:
     """`[daemon]` of the configuration; relative paths begin where it is; without one the log is beside the turns."""
 
-    class Section:
-        log_file: str | None = "logs/d.log"
-        log_level = "debug"
-        log_max_bytes = 5
-        log_backups = 1
-
-    assert log_settings(tmp_path, Section, Path("/etc/t")) == LogSettings(Path("/etc/t/logs/d.log"), "debug", 5, 1)
-    Section.log_file = None
-    assert log_settings(tmp_path, Section).file == log_settings(tmp_path).file == tmp_path / "daemon.log"
-    assert log_settings(tmp_path, getattr(Config(), "daemon", None)) == LogSettings(tmp_path / "daemon.log")
+    section = DaemonConfig(log_file="logs/d.log", log_level="debug", log_max_bytes=5, log_backups=1)
+    assert log_settings(tmp_path, section, Path("/etc/t")) == LogSettings(Path("/etc/t/logs/d.log"), "debug", 5, 1)
+    assert log_settings(tmp_path, Config().daemon) == LogSettings(tmp_path / "daemon.log")
 
 
 def test_each_configuration_that_is_taken_decides_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

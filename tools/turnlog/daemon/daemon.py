@@ -28,6 +28,7 @@ from turnlog.daemon.changes import changes
 from turnlog.daemon.control import Answer, ControlServer, make_socket_folder, socket_path
 from turnlog.daemon.figures import Counted, Figures
 from turnlog.daemon.lock import DaemonLock, Holder, holder_of
+from turnlog.daemon.notify import Notifier
 from turnlog.daemon.parts import STUCK_SECONDS, Supervisor, told
 from turnlog.daemon.status import SourceStatus, State, Status
 from turnlog.errors import Busy, ConfigError, TurnlogError
@@ -69,25 +70,6 @@ class Manager(Protocol):
         """Every part gets on."""
 
 
-class NoManager:
-    """Nobody is told."""
-
-    def ready(self) -> None:
-        """See `Manager`."""
-
-    def reloading(self) -> None:
-        """See `Manager`."""
-
-    def stopping(self) -> None:
-        """See `Manager`."""
-
-    def status(self, text: str) -> None:
-        """See `Manager`."""
-
-    def alive(self) -> None:
-        """See `Manager`."""
-
-
 class Daemon:
     """The daemon of one log folder. `run` is its life; `status` may be asked for from any thread.
 
@@ -100,7 +82,7 @@ class Daemon:
         find: Callable[[], Places],
         environ: Mapping[str, str],
         *,
-        manager: Manager = NoManager(),  # noqa: B008 - it has no state
+        manager: Manager = Notifier({}),  # noqa: B008 - it tells nobody
         configured: Callable[[Config], object] = lambda _: None,
         on_events: OnEvents = lambda _: None,
         stuck_seconds: float = STUCK_SECONDS,

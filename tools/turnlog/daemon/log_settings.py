@@ -1,11 +1,11 @@
 """Where the daemon's log is, and how much of it is kept."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
-from turnlog.config import as_path
+from turnlog.config import DaemonConfig, as_path
 
 FILE_NAME = "daemon.log"
 
@@ -22,14 +22,11 @@ class LogSettings(Struct, frozen=True):
     seconds_max: float = 7 * 24 * 3600.0
 
 
-def log_settings(directory: Path, section: Any = None, folder: Path = Path()) -> LogSettings:
+def log_settings(directory: Path, section: DaemonConfig, folder: Path = Path()) -> LogSettings:
     """The settings in the section `[daemon]`: `log_file`, `log_level`, `log_max_bytes`, `log_backups`.
 
-    Without one, or without a file in it, the log is `daemon.log` in the log's folder. `folder` is where relative paths
-    in the configuration begin.
+    Without a file in it the log is `daemon.log` in the log's folder. `folder` is where relative paths in the
+    configuration begin.
     """
-    beside = directory / FILE_NAME
-    if section is None:
-        return LogSettings(beside)
-    file = folder / as_path(section.log_file) if section.log_file else beside
+    file = folder / as_path(section.log_file) if section.log_file else directory / FILE_NAME
     return LogSettings(file, section.log_level, section.log_max_bytes, section.log_backups)

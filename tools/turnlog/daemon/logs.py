@@ -77,7 +77,7 @@ class ConfiguredLogs:
 
     def __call__(self, config: Config) -> None:
         """Log as this configuration says from now on. Raises OSError; then all goes on as before."""
-        settings = log_settings(self._directory, getattr(config, "daemon", None), config.folder)
+        settings = log_settings(self._directory, config.daemon, config.folder)
         if self._logs is not None and self._logs.settings == settings:
             return
         Files().make_folder(settings.file.parent)

@@ -36,7 +36,7 @@ def command(app: App, *, follow: bool, count: int | None, errors: bool, since: d
     conversation in it.
     """
     config = app.config_or_defaults
-    path = log_settings(app.directory, getattr(config, "daemon", None), config.folder).file
+    path = log_settings(app.directory, config.daemon, config.folder).file
     count = _LINES if count is None and since is None else count
     wanted = wanted_lines(errors=errors, since=since)
     with closing(LogReader(path)) as reader, suppress(KeyboardInterrupt):
