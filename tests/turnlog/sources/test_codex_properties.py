@@ -76,15 +76,20 @@ odd_records = st.fixed_dictionaries(
 ) | st.dictionaries(st.sampled_from(FIELDS), values, max_size=4)
 
 
+def _used(rollout: Rollout, more: int) -> dict[str, Any]:
+    """The tokens of the session up to here, which only grow."""
+    counts = [r["payload"]["info"] for r in rollout.records if r.get("payload", {}).get("type") == "token_count"]
+    total = counts[-1]["total_token_usage"]["total_tokens"] if counts else 0
+    return {"total_token_usage": {"total_tokens": total + more}}
+
+
 STEPS: dict[str, Callable[[Rollout, str], Rollout]] = {
     "prompt": Rollout.prompt,
     "answer": Rollout.answer,
     "injected": lambda rollout, _: rollout.said("user", "<environment_context>x</environment_context>"),
     "rollback": lambda rollout, text: rollout.event("thread_rolled_back", num_turns=len(text)),
     "call": lambda rollout, text: rollout.item("function_call", name="f", arguments=text, call_id="c"),
-    "count": lambda rollout, text: rollout.event(
-        "token_count", info={"total_token_usage": {"total_tokens": len(text)}}
-    ),
+    "count": lambda rollout, text: rollout.event("token_count", info=_used(rollout, len(text))),
     "new": lambda rollout, text: rollout.add("new", text=text),
 }
 
