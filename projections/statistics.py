@@ -1,5 +1,6 @@
 """Counters: what happened, by sink, by source, by hour."""
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,14 +12,23 @@ from projections.fold import Fold
 RATE_SECONDS = 60
 """The rate at which a sink takes turns is that of so many last seconds."""
 
+LATENCY_BOUNDS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Requests are counted by how long they took: at most so long, and longer than the bound before."""
+
+SUCCEEDED, RECONCILED = "succeeded", "reconciled"
+"""What came of a request that did not fail, at once or when the sink was asked later; else it is the failure's kind."""
+
 
 @dataclass
 class SinkCounts:
     """What was done for one sink: requests made, turns delivered (and of those reconciled), failures by kind.
 
-    `errors` counts the refusals that were written down. The last request ended at `last_at` and took `last_seconds`;
-    `open_since` is when each began whose outcome is not known yet, by the seq of its attempt. `recent` counts the turns
-    that were delivered in each of the last seconds before the last success, by Unix time.
+    `errors` counts the refusals that were written down, `outcomes` all that was, by what it was: a request whose turns
+    fared differently has several. The last request ended at `last_at` and took `last_seconds`; `latency` counts them by
+    `LATENCY_BOUNDS_SECONDS`, the longer ones last, and `latency_seconds` is their sum, without those in doubt, for
+    nobody knows when they ended. `open_since` is when each began whose outcome is not known yet, by the seq of its
+    attempt. `recent` counts the turns that were delivered in each of the last seconds before the last success, by Unix
+    time.
     """
 
     requests: int = 0
@@ -30,6 +40,9 @@ class SinkCounts:
     open_since: dict[int, datetime] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
     recent: dict[int, int] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_SECONDS) + 1))
+    latency_seconds: float = 0.0
 
     def note_delivered(self, turns: int, at: datetime) -> None:
         """So many turns were delivered at this time."""
@@ -39,11 +52,16 @@ class SinkCounts:
         if len(self.recent) > RATE_SECONDS:
             self.recent = {known: count for known, count in self.recent.items() if known > second - RATE_SECONDS}
 
-    def note_outcome(self, attempt: int, at: datetime) -> None:
+    def note_outcome(self, attempt: int, at: datetime, outcome: str) -> None:
         """An outcome of a request was written; the first one is its end."""
+        self.outcomes[outcome] += 1
         began = self.open_since.pop(attempt, None)
-        if began is not None:
-            self.last_at, self.last_seconds = at, max(0.0, (at - began).total_seconds())
+        if began is None:
+            return
+        self.last_at, self.last_seconds = at, max(0.0, (at - began).total_seconds())
+        if outcome not in (RECONCILED, "in_doubt"):
+            self.latency[bisect_left(LATENCY_BOUNDS_SECONDS, self.last_seconds)] += 1
+            self.latency_seconds += self.last_seconds
 
     def rate(self, now: datetime) -> float:
         """Turns delivered a second, over the last `RATE_SECONDS` before `now`."""
@@ -97,7 +115,7 @@ def _sync_succeeded(state: Statistics, entry: Entry) -> None:
     event = entry.view(views.Succeeded)
     _any_event(state, entry)
     sink = _sink(state, event.sink)
-    sink.note_outcome(event.attempt, event.at)
+    sink.note_outcome(event.attempt, event.at, RECONCILED if event.reconciled else SUCCEEDED)
     sink.note_delivered(len(event.turns), event.at)
     sink.reconciled += len(event.turns) if event.reconciled else 0
 
@@ -106,7 +124,7 @@ def _sync_failed(state: Statistics, entry: Entry) -> None:
     event = entry.view(views.Failed)
     _any_event(state, entry)
     sink = _sink(state, event.sink)
-    sink.note_outcome(event.attempt, event.at)
+    sink.note_outcome(event.attempt, event.at, event.kind)
     sink.errors += 1
     sink.failures[event.kind] += len(event.turns)
 
@@ -117,7 +135,7 @@ def _sink(state: Statistics, name: str) -> SinkCounts:
 
 STATISTICS: Fold[Statistics] = Fold(
     name="statistics",
-    version=3,
+    version=4,
     initial=Statistics,
     handlers={
         "TurnRecorded": _turn_recorded,

@@ -26,7 +26,11 @@ _MEMOBASE = "memobase"
 WAIT_SECONDS_MAX = 365 * 24 * 3600
 """Nobody waits longer on purpose."""
 
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}", re.ASCII)
+_ADDRESS = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):)?([0-9]{1,5})", re.ASCII)
+
+_PORT_MAX = 65535
+
+LOOPBACK = "127.0.0.1"
 
 _SINK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
@@ -91,11 +95,13 @@ class ImportLimits(Struct, frozen=True):
 class DaemonConfig(Struct, frozen=True):
     """`[daemon]`: how often status.json is written, where the monitoring listens, and the log of the program.
 
-    `listen` is `HOST:PORT`, or `off`; `log_file` None is `daemon.log` beside the log.
+    `listen` is `HOST:PORT`, or `PORT` for loopback alone (0: any free one), or `off`. A sink that got nothing for
+    `stalled_seconds` while something waits makes the daemon unready. `log_file` None is `daemon.log` beside the log.
     """
 
     status_seconds: float = 5.0
     listen: str = "off"
+    stalled_seconds: float = 300.0
     log_file: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_max_bytes: int = 10 * 1024 * 1024
@@ -106,8 +112,16 @@ class DaemonConfig(Struct, frozen=True):
             raise ValueError(f"status_seconds must be above 0 and at most {WAIT_SECONDS_MAX} (a year)")
         if self.log_max_bytes < 0 or self.log_backups < 0:
             raise ValueError("log_max_bytes and log_backups must be at least 0")
-        if self.listen != "off" and not _ADDRESS.fullmatch(self.listen):
-            raise ValueError(f"listen must be HOST:PORT or off, not {self.listen!r}")
+        if not 0 < self.stalled_seconds <= WAIT_SECONDS_MAX:
+            raise ValueError(f"stalled_seconds must be above 0 and at most {WAIT_SECONDS_MAX} (a year)")
+        if self.listen != "off" and (not _ADDRESS.fullmatch(self.listen) or self.listen_at[1] > _PORT_MAX):
+            raise ValueError(f"listen must be HOST:PORT, PORT or off, not {self.listen!r}")
+
+    @property
+    def listen_at(self) -> tuple[str, int]:
+        """The host and the port of `listen`, where it is not `off`."""
+        found = _ADDRESS.fullmatch(self.listen)
+        return (found[1] or LOOPBACK, int(found[2])) if found else (LOOPBACK, 0)
 
 
 class SinkConfig(Struct, frozen=True):

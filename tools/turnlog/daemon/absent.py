@@ -35,6 +35,7 @@ def status_without(directory: Path, config: Config) -> Status:
         directory=str(directory),
         version=turnlog_version(),
         config=str(config.path) if config.path else None,
+        last_seq=counted.last_seq,
         events=counted.events,
         turns=counted.turns,
         sync=counted.sync,

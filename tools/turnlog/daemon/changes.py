@@ -25,7 +25,7 @@ def _sections(old: Config, new: Config) -> Iterator[str]:
                 yield f"[{name}] {key}: {before[key]} -> {after[key]}{late}"
 
 
-_FIXED = {("log", "dir"), ("daemon", "listen"), ("daemon", "log_file")}
+_FIXED = {("log", "dir"), ("daemon", "log_file")}
 """What a running daemon cannot change."""
 
 

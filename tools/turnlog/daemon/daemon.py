@@ -28,6 +28,7 @@ from turnlog.daemon.changes import changes
 from turnlog.daemon.control import Answer, ControlServer, make_socket_folder, socket_path
 from turnlog.daemon.figures import Counted, Figures
 from turnlog.daemon.lock import DaemonLock, Holder, holder_of
+from turnlog.daemon.monitoring.endpoint import Endpoint
 from turnlog.daemon.notify import Notifier
 from turnlog.daemon.parts import STUCK_SECONDS, Supervisor, told
 from turnlog.daemon.status import SourceStatus, State, Status
@@ -95,6 +96,8 @@ class Daemon:
         self.directory = self._places.directory.absolute()
         self.config = load_checked(self._places, environ)
         self._assembly = Assembly(self.directory, environ, stuck_seconds, on_events)
+        self._stuck_seconds = stuck_seconds
+        self._endpoint = Endpoint(self.status, self.stuck)
         self._lock = DaemonLock(self.directory)
         self._commands: SimpleQueue[tuple[str, Answer]] = SimpleQueue()
         self._state: State = "starting"
@@ -104,6 +107,7 @@ class Daemon:
         self._reload_error: str | None = None
         self._problems: tuple[str, ...] = ()
         self._status_due = 0.0
+        self._ticked = self._began
         self._clock_offset = _clock_offset()
         self._ready: Callable[[], object] = _nothing
         self._figures: Figures
@@ -126,12 +130,14 @@ class Daemon:
                 self._holder = Holder(os.getpid(), started, str(path))
                 self._lock.tell(self._holder)
                 self._configured(self.config)
+                self._endpoint.change(self.config.daemon)
                 with self._signals():
                     self._assembly.start(self.config)
                     self._ready = ready
                     self._live()
                     self._end()
             finally:
+                self._endpoint.close()
                 server.close()
                 self._figures.close()
         finally:
@@ -165,12 +171,14 @@ class Daemon:
             config=str(self.config.path) if self.config.path else None,
             generation=self._generation,
             reload_error=self._reload_error,
+            listening=self._endpoint.url,
+            last_seq=counted.last_seq,
             events=counted.events,
             turns=counted.turns,
             sync=replace(counted.sync, next_at=min(next_at, default=None)),
             sources=self._sources(counted, now),
             sinks=tuple(replace(sink, trouble=absent.get(sink.sink)) for sink in counted.sinks),
-            parts=self.supervisor.statuses(),
+            parts=(*self.supervisor.statuses(), *self._endpoint.statuses),
             notices=counted.notices,
             problems=self._problems,
             memory_bytes=process.memory_bytes(),
@@ -235,7 +243,13 @@ class Daemon:
                 answer(self._reload() if command == "reload" else self._drain())
             self._tick()
 
+    def stuck(self) -> list[str]:
+        """What does not get on: parts, and the thread that looks after them, unless it waits for their end."""
+        silent = time.monotonic() - self._ticked > self._stuck_seconds + TICK_SECONDS and self._state != "draining"
+        return [*self.supervisor.stuck(), *(["the daemon's main thread"] if silent else [])]
+
     def _tick(self) -> None:
+        self._ticked = time.monotonic()
         self._look_at_clock()
         self._look_at_folder()
         supervisor = self.supervisor
@@ -251,7 +265,8 @@ class Daemon:
         if time.monotonic() >= self._status_due:
             self._status_due = time.monotonic() + self.config.daemon.status_seconds
             self._tell_status()
-        if not (stuck := supervisor.stuck()):
+        self._endpoint.tend()
+        if not (stuck := self.stuck()):
             self._manager.alive()
         else:
             self._manager.status(f"stuck: {', '.join(stuck)}")
@@ -301,6 +316,7 @@ class Daemon:
         self._places, self.config = places, config
         self._generation += 1
         self._configured(config)
+        self._endpoint.change(config.daemon)
         if self._state == "drained":
             self._resume()
         elif self._state != "waiting":

@@ -27,7 +27,7 @@ from projections import (
 )
 from projections.sources import SourceState
 from turnlog.config import Config
-from turnlog.daemon.status import Notice, SinkStatus, SourceStatus, SyncStatus
+from turnlog.daemon.status import Latency, Notice, SinkStatus, SourceStatus, SyncStatus
 from turnlog.sync.health import SinkHealth, sink_health
 
 _PATIENCE_SECONDS = 0.1
@@ -37,6 +37,7 @@ _PATIENCE_SECONDS = 0.1
 class Counted(Struct, frozen=True):
     """What the log says, in the words of the status."""
 
+    last_seq: int = 0
     events: int = 0
     turns: int = 0
     sync: SyncStatus = SyncStatus()
@@ -89,6 +90,7 @@ def count(log: EventLog, delivery: Delivery, others: Sequence[Any], config: Conf
         for health in sink_health(log, delivery, statistics, config, now)
     ]
     return Counted(
+        statistics.last_seq,
         statistics.events,
         statistics.turns,
         _sync(statistics, sinks),
@@ -149,4 +151,6 @@ def _sink(health: SinkHealth, counts: SinkCounts) -> SinkStatus:
         requests=counts.requests,
         errors=counts.errors,
         failures=dict(counts.failures),
+        outcomes=dict(counts.outcomes),
+        latency=Latency(tuple(counts.latency), counts.latency_seconds),
     )

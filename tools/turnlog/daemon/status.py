@@ -47,13 +47,22 @@ class SourceStatus(Struct, frozen=True):
     lag_seconds: float | None = None
 
 
+class Latency(Struct, frozen=True):
+    """How long requests took: how many at most as long as each of `projections.statistics.LATENCY_BOUNDS_SECONDS` and
+    longer than the one before, then how many were longer than all; and their sum."""
+
+    counts: tuple[int, ...] = ()
+    seconds: float = 0.0
+
+
 class SinkStatus(Struct, frozen=True):
     """One sink. `state` is one of those of `turnlog sinks`: new, ok, idle, paused, retired, unconfigured.
 
     `oldest_undelivered_seconds` is the age of the oldest turn that it has not got, dead ones aside; None if there is
     none. `paused` is the kind of what it is paused for, since `paused_since`, and `next_probe_at` when it is asked
     again. The counts are turns; `rate` is turns a second over the last minute; `requests` were made in all its life, of
-    which `errors` failed, and the last one took `last_seconds`; `failures` counts the turns in failed ones by kind.
+    which `errors` failed, and the last one took `last_seconds`; `failures` counts the turns in failed ones by kind,
+    `outcomes` what came of requests (`succeeded`, `reconciled`, a failure's kind), `latency` how long they took.
     `trouble` is why the daemon does not deliver to it at all: another process does, or its code broke.
     """
 
@@ -76,6 +85,8 @@ class SinkStatus(Struct, frozen=True):
     requests: int = 0
     errors: int = 0
     failures: dict[str, int] = {}
+    outcomes: dict[str, int] = {}
+    latency: Latency = Latency()
     trouble: str | None = None
 
 
@@ -119,7 +130,8 @@ class Status(Struct, frozen=True, kw_only=True):
 
     `at` is when this was told. `generation` counts the configurations that were applied, from 1. `memory_bytes` is
     resident memory, `cpu_seconds` what was used since the start. `problems` are sentences about what is wrong with the
-    daemon as a whole; `reload_error` is why the newest configuration was not taken.
+    daemon as a whole; `reload_error` is why the newest configuration was not taken. `last_seq` is the seq of the last
+    event that was counted, `listening` the URL of the monitoring, where there is one.
     """
 
     state: State
@@ -133,6 +145,8 @@ class Status(Struct, frozen=True, kw_only=True):
     config: str | None = None
     generation: int = 0
     reload_error: str | None = None
+    listening: str | None = None
+    last_seq: int = 0
     events: int = 0
     turns: int = 0
     sync: SyncStatus = SyncStatus()
