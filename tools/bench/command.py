@@ -47,7 +47,7 @@ def main(program: Program, arguments: Sequence[str]) -> int:
     options = _parser(program).parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that the folder is removed
     rows: list[Row] = []
-    with _workplace(options.dir) as folder:
+    with workplace(options.dir) as folder:
         bench = Bench(folder, QUICK if options.quick else FULL)
         for row in _measure(bench, program.chosen(options)):
             rows.append(row)
@@ -87,7 +87,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _workplace(parent: Path | None) -> Iterator[Path]:
+def workplace(parent: Path | None) -> Iterator[Path]:
     """A folder that is removed at the end; in the checkout `build/`, which git ignores, unless told otherwise."""
     chosen = parent or CHECKOUT / "build"
     chosen.mkdir(parents=True, exist_ok=True)
