@@ -22,6 +22,7 @@ class Sizes:
     fetches: int
     starts: int
     wakes: int
+    idle_seconds: float
     old_way_turns: tuple[int, ...]
     receipts: int
     flood_turns: int
@@ -45,6 +46,7 @@ FULL = Sizes(
     fetches=5000,
     starts=15,
     wakes=500,
+    idle_seconds=30.0,
     old_way_turns=(1000, 10_000, 50_000),
     receipts=500,
     flood_turns=10_000,
@@ -67,6 +69,7 @@ QUICK = Sizes(
     fetches=1000,
     starts=5,
     wakes=100,
+    idle_seconds=2.0,
     old_way_turns=(1000, 10_000),
     receipts=100,
     flood_turns=5000,

@@ -59,9 +59,11 @@ def many_turns(count: int, *, lanes: int | None = None, first: int = 0) -> Itera
         yield event
 
 
-def configure(directory: Path, url: str, *, kind: str = "batch", sink: str = "", sync: str = "") -> None:
-    """Write the configuration of a log with one sink; more lines for either table."""
-    text = f'[sync]\n{sync}\n[[sinks]]\nname = "{SINK}"\ntype = "{kind}"\nurl = "{url}"\n{sink}\n'
+def configure(
+    directory: Path, url: str, *, kind: str = "batch", sink: str = "", sync: str = "", more: str = ""
+) -> None:
+    """Write the configuration of a log with one sink; more lines for either table, and more tables."""
+    text = f'[sync]\n{sync}\n{more}\n[[sinks]]\nname = "{SINK}"\ntype = "{kind}"\nurl = "{url}"\n{sink}\n'
     (directory / "turnlog.toml").write_text(text, encoding="utf-8")
 
 

@@ -4,6 +4,8 @@ from functools import partial
 
 from appends import append_cases, unsynced_cases, wait_cases
 from command import Program
+from daemons import idle_cases as daemon_idle_cases
+from daemons import reach_cases, start_cases, status_cases
 from floods import batch_cases, recovery_cases, single_cases
 from follows import follow_cases, idle_cases
 from histories import history_cases, peak_cases
@@ -60,4 +62,15 @@ SOURCES = Program(
         for source in ("claude_code", "codex", "gemini_cli", "save_data", "chatgpt")
     },
     {"memory": peak_rows},
+)
+
+DAEMON = Program(
+    "tools/bench/daemon",
+    "Measure the daemon.",
+    {
+        "reach": reach_cases,
+        "start": start_cases,
+        "status": status_cases,
+        "idle": daemon_idle_cases,
+    },
 )

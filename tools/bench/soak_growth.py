@@ -3,9 +3,9 @@
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 from msgspec import Struct
+from processes import Process
 from report import Row, single_row
 
 _MEGABYTE = 1_000_000
@@ -16,22 +16,6 @@ _ALLOWED = {"memory": 3.0, "open-files": 1.0, "threads": 1.0}
 _UNITS = {"memory": "MB", "open-files": "files", "threads": "threads"}
 
 
-class Measured(Protocol):
-    """A process that can be looked at."""
-
-    def memory_bytes(self) -> int:
-        """Resident memory."""
-
-    def open_files(self) -> int:
-        """File descriptors."""
-
-    def threads(self) -> int:
-        """Threads."""
-
-    def cpu_seconds(self) -> float:
-        """Processor time since its start."""
-
-
 class Sample(Struct, frozen=True):
     """A process at a moment; the fields but for the last two are those of `_ALLOWED`, in their units."""
 
@@ -40,7 +24,7 @@ class Sample(Struct, frozen=True):
     at: float
 
 
-def sample(process: Measured) -> Sample:
+def sample(process: Process) -> Sample:
     """Look at a process."""
     values = {
         "memory": process.memory_bytes() / _MEGABYTE,

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import signal
 import socket
 import sqlite3
@@ -19,6 +18,8 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+from processes import Process, turnlog
+
 from turnlog import Recorder
 from turnlog.testing.proxy import FaultProxy, status_fault
 
@@ -28,12 +29,6 @@ LANES = 5
 _PATIENCE_SECONDS = 60.0
 _AWAY = status_fault(503)
 _LOG_BYTES_MAX = 8192
-
-
-def turnlog(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command on a log, to its end."""
-    command = [sys.executable, "-m", "turnlog", "--dir", str(directory), *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=_PATIENCE_SECONDS)  # noqa: S603 - our own
 
 
 class Receiver:
@@ -75,7 +70,7 @@ class Service:
         started = turnlog(directory, "daemon", "start", "--json")
         if started.returncode:
             raise RuntimeError(f"the daemon does not start: {started.stderr}")
-        self.pid = int(json.loads(started.stdout)["pid"])
+        self.process = Process(int(json.loads(started.stdout)["pid"]))
 
     def reload(self) -> str | None:
         """Have it take another configuration; what went wrong."""
@@ -111,24 +106,6 @@ class Service:
         except FileNotFoundError:
             return False
         return True
-
-    def memory_bytes(self) -> int:
-        """Resident memory."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-    def open_files(self) -> int:
-        """File descriptors."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
-
-    def threads(self) -> int:
-        """Threads."""
-        return len(os.listdir(f"/proc/{self.pid}/task"))
-
-    def cpu_seconds(self) -> float:
-        """Processor time since its start."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> str | None:
         """Stop it; what went wrong."""

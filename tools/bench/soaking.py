@@ -85,7 +85,7 @@ class Soak:
             task.due = max(task.due + task.period, time.monotonic() - begin)  # what took too long is not made up for
 
     def _sample(self) -> None:
-        self.samples.append(sample(self.world.service))
+        self.samples.append(sample(self.world.service.process))
 
     def _probe(self) -> None:
         before = self._truth.look()
