@@ -2,13 +2,14 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eventlog import Entry, Event, SyncAttempted, SyncFailed, SyncSucceeded, TurnHeader, UnknownEvent
 from projections import STATISTICS, SinkCounts, Statistics, fold_all
-from projections.statistics import RATE_SECONDS
+from projections.statistics import LATENCY_BOUNDS_SECONDS, RATE_SECONDS
 from turnlog.testing import logs, make_entries, wild_logs
 
 from .support import attempted, failed, succeeded, turn
@@ -80,6 +81,39 @@ def test_the_last_request_is_as_long_as_the_log_says(entries: list[Entry]) -> No
         assert set(counts.open_since) == set(began)
         assert counts.last_at == (last[1].at if last else None)
         assert counts.last_seconds == (max(0.0, (last[1].at - last[0].at).total_seconds()) if last else None)
+
+
+@given(logs() | wild_logs())
+def test_every_outcome_is_counted_by_what_it_was(entries: list[Entry]) -> None:
+    """Every success and every failure, with an attempt in the log or without."""
+    for name, counts in statistics(entries).sinks.items():
+        events = [entry.event for entry in entries if getattr(entry.event, "sink", None) == name]
+        failures = Counter(event.kind for event in events if isinstance(event, SyncFailed))
+        successes = Counter(
+            "reconciled" if event.reconciled else "succeeded" for event in events if isinstance(event, SyncSucceeded)
+        )
+        assert counts.outcomes == failures + successes
+
+
+@given(logs() | wild_logs())
+def test_requests_are_counted_by_how_long_they_took(entries: list[Entry]) -> None:
+    """From the attempt to the first outcome, each once; not those of which nobody knows when they ended."""
+    for name, counts in statistics(entries).sinks.items():
+        began: dict[int, datetime] = {}
+        lasted: list[float] = []
+        for entry in entries:
+            event = entry.event
+            if getattr(event, "sink", None) != name:
+                continue
+            if isinstance(event, SyncAttempted):
+                began[entry.seq] = entry.at
+            elif isinstance(event, SyncSucceeded | SyncFailed) and event.attempt in began:
+                seconds = max(0.0, (entry.at - began.pop(event.attempt)).total_seconds())
+                unknown = event.reconciled if isinstance(event, SyncSucceeded) else event.kind == "in_doubt"
+                lasted += [] if unknown else [seconds]
+        at_most = [sum(seconds <= bound for seconds in lasted) for bound in LATENCY_BOUNDS_SECONDS]
+        assert list(accumulate(counts.latency)) == [*at_most, len(lasted)]
+        assert counts.latency_seconds == sum(lasted)
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 40)), max_size=30), st.integers(0, 100))

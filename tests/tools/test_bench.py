@@ -23,6 +23,7 @@ def run(program: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
         ("run", ["append-os", "fetch"], {"append-os/turnlog/1-writer", "fetch/median", "fetch/99th"}),
         ("deliver", ["receipt"], {"receipt/median", "receipt/99th"}),
         ("sources", ["save_data"], {"save_data/json.loads", "save_data/import", "save_data/import-again"}),
+        ("daemon", ["reach"], {"reach/recorded/median", "reach/recorded/99th", "reach/posted/median"}),
     ],
 )
 def test_json_has_one_object_per_case_with_the_documented_fields(
@@ -55,7 +56,7 @@ def test_it_removes_what_it_wrote(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("program", "known"),
-    [("run", "old-way"), ("deliver", "recovery"), ("watch", "latency"), ("sources", "memory")],
+    [("run", "old-way"), ("deliver", "recovery"), ("watch", "latency"), ("daemon", "idle"), ("sources", "memory")],
 )
 def test_an_unknown_case_is_wrong_usage(program: str, known: str) -> None:
     """A case that does not exist ends 2 and names those that do."""

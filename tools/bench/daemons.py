@@ -14,12 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import requests
 from owed import configure, copy_of, delivered_log
 from processes import Process, turnlog
 from receiver import receiving
 from report import Row, interleave, percentile, single_row, time_row
 
 from bench import Bench
+from turnlog import Recorder
 
 _MEGABYTE = 1_000_000
 _SETTLE_SECONDS = 3.0
@@ -56,11 +58,12 @@ def status_cases(bench: Bench) -> Iterator[Row]:
 
 
 def idle_cases(bench: Bench) -> Iterator[Row]:
-    """Processor time and memory while nothing happens, with a few turns behind and with many; the monitoring is on."""
+    """Processor time and memory while nothing happens, with a few turns behind and with many, after a scrape."""
     with receiving() as url:
         for turns in _ends(bench):
             directory = _settled(bench, turns, url)
             with daemon(directory) as process:
+                requests.get(f"{_status(directory)['listening']}/metrics", timeout=_PATIENCE_SECONDS).raise_for_status()
                 time.sleep(_SETTLE_SECONDS)
                 used, begin = process.cpu_seconds(), time.monotonic()
                 time.sleep(bench.sizes.idle_seconds)
@@ -183,10 +186,6 @@ def _arriving() -> Iterator[tuple[str, dict[str, dict[bytes, float]]]]:
 
 def _record_and_post(directory: Path, url: str, count: int) -> None:
     """In the other process: a turn to the log, then the like straight to the sink, so often."""
-    import requests
-
-    from turnlog import Recorder
-
     with Recorder(directory) as recorder, requests.Session() as session:
         session.trust_env = False
         for _ in range(count):

@@ -1,6 +1,7 @@
 """The endpoint as a part of the daemon: it listens where the configuration says, also while the others stop."""
 
 import logging
+import os
 import socket
 from collections.abc import Callable
 
@@ -103,7 +104,9 @@ class _Serving:
     def _trouble(self, error: OSError) -> str:
         host, port = self.at
         why = error.strerror or str(error)
-        return f"it cannot listen on port {port} of {host}: {why}; free it, or change `listen` in [daemon]"
+        if error.errno and not isinstance(error, socket.gaierror):  # create_server adds the address once more
+            why = os.strerror(error.errno)
+        return f"the monitoring cannot listen on port {port} of {host}: {why}; free it, or change `listen` in [daemon]"
 
 
 def _listen(host: str, port: int) -> socket.socket:
