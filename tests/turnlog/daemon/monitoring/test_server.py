@@ -104,8 +104,9 @@ def test_whatever_is_sent_the_next_request_is_answered(junk: bytes) -> None:
         assert server.code("GET", "/") == 200
 
 
-def test_who_holds_on_keeps_nobody_out(server: Asked) -> None:
+def test_who_holds_on_keeps_nobody_out(server: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many that connect and say little, the oldest lose their places; threads are no more than connections."""
+    monkeypatch.setattr(module._Handler, "timeout", 600.0)
     held = [server.connect() for _ in range(100)]
     for connection in held[::2]:
         try:
