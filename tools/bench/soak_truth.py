@@ -78,7 +78,8 @@ def untrue(status: dict[str, Any], before: Known, after: Known) -> Iterator[str]
     waiting = sum(sink[name] for name in ("pending", "in_flight", "retrying"))
     if sink["dead"]:
         yield f"{sink['dead']} turns are dead"
-    if not 0 <= status["turns"] - waiting - sink["delivered"] <= after.begun - before.recorded:
+    meanwhile = after.begun - before.recorded + after.delivered - before.delivered  # it is told while turns go on
+    if abs(status["turns"] - waiting - sink["delivered"]) > meanwhile:
         yield f"of {status['turns']} turns {waiting} wait and {sink['delivered']} are delivered"
     if before.pauses == after.pauses and (sink["state"] == "paused") != (before.paused is not None):
         yield f"the sink is said to be {sink['state']}; the log says that it is paused for {before.paused}"
