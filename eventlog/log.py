@@ -13,7 +13,7 @@ from eventlog.codec import Entry
 from eventlog.errors import LogUnavailable, ReadOnlyLog
 from eventlog.events import Event
 from eventlog.files import Files
-from eventlog.lookup import Lookup
+from eventlog.lookup import PLACES_MAX, Lookup
 from eventlog.reader import Problem, Reader
 from eventlog.segments import SEGMENT_BYTES, check_format, list_segments
 from eventlog.tail import find_tail
@@ -136,9 +136,9 @@ class EventLog:
         finally:
             lookup.close()
 
-    def lookup(self) -> Lookup:
-        """What finds many events by seq: it keeps the files open."""
-        return Lookup(self.folder)
+    def lookup(self, *, places_max: int = PLACES_MAX) -> Lookup:
+        """What finds many events by seq: it keeps the files open, and remembers so many places in them."""
+        return Lookup(self.folder, places_max=places_max)
 
     def last_seq(self) -> int:
         """The seq of the last event, found from the end of the last segment; 0 in an empty log.

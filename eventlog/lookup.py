@@ -18,15 +18,19 @@ from eventlog.segments import (
 
 _OPEN_MAX = 16
 
-_KNOWN_MAX, _KNOWN_NEAR = 32_768, 8
-"""So many places are remembered; one that is so many seqs before what is looked for, or fewer, will do."""
+PLACES_MAX = 32_768
+"""So many places are remembered, unless told otherwise; each takes some 300 bytes."""
+
+_KNOWN_NEAR = 8
+"""A place that is so many seqs before what is looked for, or fewer, will do."""
 
 
 class Lookup:
     """Finds events by bisecting segments, some of which it keeps open; `close` it. Not for several threads at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, places_max: int = PLACES_MAX) -> None:
         self._folder = folder
+        self._places_max = places_max
         self._segments: list[Segment] = []
         self._descriptors: dict[int, int] = {}  # by the segment's first seq
         self._known: dict[tuple[int, int], int] = {}  # where the line behind one that was found begins, by segment
@@ -59,7 +63,7 @@ class Lookup:
         entry, end = _find(descriptor, seq, find_offset(descriptor, seq) if offset is None else offset)
         if entry is not None:
             known[first, seq + 1] = end
-            if len(known) > _KNOWN_MAX:
+            if len(known) > self._places_max:
                 del known[next(iter(known))]
         return entry
 

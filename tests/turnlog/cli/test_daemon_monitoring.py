@@ -167,6 +167,8 @@ def test_who_holds_connections_does_not_keep_it_from_its_work(cli: Cli, service:
     service.start()
     url = url_of(service)
     get(f"{url}/metrics")
+    cli.record("what opens the files that a delivery takes")
+    until(lambda: service.sink()["delivered"] == 1)
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
     pid = service.status()["pid"]
     files = service.open_files()
@@ -181,7 +183,7 @@ def test_who_holds_connections_does_not_keep_it_from_its_work(cli: Cli, service:
     for thread in asking:
         thread.start()
     cli.record("hi")
-    until(lambda: service.sink()["delivered"] == 1)
+    until(lambda: service.sink()["delivered"] == 2)
     assert len(os.listdir(f"/proc/{pid}/task")) < 40
     over.set()
     for thread in asking:

@@ -38,7 +38,8 @@ from turnlog.daemon.logs import about, about_each
 TurnIdOf = Callable[[int], str | None]
 """The turn_id of the turn recorded at a seq; None if it cannot be read."""
 
-_KNOWN_MAX = 4096
+_KNOWN_MAX = 512
+"""So many turns are remembered: those of a few requests, which are told of twice."""
 
 
 class Told(Struct, frozen=True):
@@ -54,7 +55,7 @@ class TurnIds:
     """Looks turn ids up in the log, and remembers the latest; call `close`. Not for several threads at once."""
 
     def __init__(self, log: EventLog) -> None:
-        self._lookup = log.lookup()
+        self._lookup = log.lookup(places_max=_KNOWN_MAX)
         self._known: dict[int, str | None] = {}
 
     def __call__(self, seq: int) -> str | None:
