@@ -1,8 +1,12 @@
 """Secrets: named in the configuration, read when they are used, never printed."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from turnlog.errors import ConfigError
@@ -44,6 +48,14 @@ class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise ConfigError(f"the secret in the file {path} cannot be read: {reason}") from error
+
+
+def references(options: Mapping[str, Any]) -> Iterator[SecretRef]:
+    """The secrets that the options of a sink or a source refer to; what is no reference is passed over."""
+    for value in options.values():
+        if isinstance(value, dict) and set(value) & {"env", "file"}:
+            with suppress(msgspec.ValidationError):  # the configuration's trouble, and told there
+                yield msgspec.convert(value, SecretRef)
 
 
 def credential_name(path: Path) -> str:

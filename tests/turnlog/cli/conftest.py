@@ -6,7 +6,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from turnlog.daemon.service import installing, launchd, systemd
+
 from .daemons import Service
+from .managers import Managers
 from .support import Answering, Cli, Receiver, answering
 
 _OURS = ("TURNLOG_DIR", "TURNLOG_CONFIG", "USER_ID", "NO_COLOR", "COLUMNS", "TEAM_TOKEN", "PYTHONIOENCODING")
@@ -79,3 +82,17 @@ def service(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
         monkeypatch.setenv("PYTHONWARNINGS", "error")
         yield service
         service.kill()
+
+
+@pytest.fixture
+def managers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Managers:
+    """systemd, by its stand-ins, and a configuration that is right."""
+    managers = Managers(tmp_path / "managers")
+    monkeypatch.setenv("PATH", managers.path)
+    monkeypatch.setattr(installing, "PLATFORM", "linux")
+    monkeypatch.setattr(systemd, "SYSTEM_FOLDER", managers.state / "etc")
+    monkeypatch.setattr(launchd, "SYSTEM_FOLDER", managers.state / "etc")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(managers.state / "run"))
+    for name in ("SUDO_USER", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    return managers

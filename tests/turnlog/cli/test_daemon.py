@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from turnlog import Recorder
-from turnlog.daemon import starting
+from turnlog.daemon import client, starting
 from turnlog.daemon.lock import DaemonLock, Holder
 from turnlog.daemon.process import start_of
 from turnlog.sync.lease import worker_name
@@ -170,9 +170,7 @@ def test_one_that_does_not_answer_is_told_and_what_it_wrote_last(
     cli: Cli, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The status needs attention then."""
-    import turnlog.cli.daemon.status_ as module
-
-    monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(client, "STATUS_SECONDS", 0.2)
     pid = service.start()
     freeze(pid)
     status = service.status()

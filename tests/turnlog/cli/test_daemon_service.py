@@ -11,27 +11,13 @@ from pathlib import Path
 import pytest
 
 from turnlog.cli.commands.daemon_ import COMMANDS
-from turnlog.daemon.service import installing, launchd, systemd
+from turnlog.daemon.service import installing
 from turnlog.secrets import SecretRef, credential_name
 
 from .managers import Managers, contents
 from .support import Cli, batch_sink
 
 ME = pwd.getpwuid(os.getuid()).pw_name
-
-
-@pytest.fixture
-def managers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Managers:
-    """systemd, by its stand-ins, and a configuration that is right."""
-    managers = Managers(tmp_path / "managers")
-    monkeypatch.setenv("PATH", managers.path)
-    monkeypatch.setattr(installing, "PLATFORM", "linux")
-    monkeypatch.setattr(systemd, "SYSTEM_FOLDER", managers.state / "etc")
-    monkeypatch.setattr(launchd, "SYSTEM_FOLDER", managers.state / "etc")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(managers.state / "run"))
-    for name in ("SUDO_USER", "CREDENTIALS_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
-    return managers
 
 
 @pytest.fixture

@@ -1,12 +1,19 @@
 """`turnlog doctor`: everything at once, and what it ends with."""
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from turnlog.daemon import client
 from turnlog.doctor import all_checks
 
+from .daemons import Service
+from .managers import Managers
 from .support import NOBODY, TOKEN, Cli, Receiver, batch_sink, memory_sink
+
+NO_LINGERING = "it runs while you are logged in; `loginctl enable-linger` has it run from boot on"
 
 
 def states(cli: Cli, code: int) -> dict[str, list[str]]:
@@ -23,6 +30,11 @@ def states(cli: Cli, code: int) -> dict[str, list[str]]:
     return found
 
 
+def found(cli: Cli, name: str) -> list[dict[str, Any]]:
+    """What one check finds."""
+    return [line for line in cli("doctor", "--json").objects if line["name"] == name]
+
+
 def test_all_is_well(cli: Cli, receiver: Receiver) -> None:
     """A sink that is there, a log that is whole: 0, and every check has something to say."""
     receiver.token.chmod(0o600)
@@ -31,9 +43,19 @@ def test_all_is_well(cli: Cli, receiver: Receiver) -> None:
     cli.directory.chmod(0o700)
     cli.record("hi", "hello")
     cli.ok("sync", "--once")
-    found = states(cli, 0)
-    assert found["sink team"] == found["secrets"] == found["log"] == found["permissions"] == ["ok"]
-    assert set(found) >= {"python", "packages", "import eventlog", "disk", "sync speed", "locks", "clock", "service"}
+    all_states = states(cli, 0)
+    for name in ("sink team", "secrets", "log", "permissions"):
+        assert all_states[name] == ["ok"]
+    assert set(all_states) >= {
+        "python",
+        "packages",
+        "import eventlog",
+        "disk",
+        "sync speed",
+        "locks",
+        "clock",
+        "service",
+    }
     result = cli("doctor")
     assert (result.code, result.sentence) == (0, "all is well")
     assert "sync speed" in result.out
@@ -57,9 +79,9 @@ def test_what_needs_attention_ends_1(cli: Cli) -> None:
     """A sink that is away, a folder that others can read, a source that is not there: each with its remedy."""
     cli.configure(batch_sink(NOBODY), memory_sink(), '[[sources]]\ntype = "claude_code"\npath = "nowhere"\n')
     cli.directory.chmod(0o755)
-    found = states(cli, 1)
-    assert (found["sink team"], found["sink mem"], found["permissions"]) == (["fail"], ["ok"], ["warn"])
-    assert found["source claude_code"] == ["warn"]
+    seen = states(cli, 1)
+    assert (seen["sink team"], seen["sink mem"], seen["permissions"]) == (["fail"], ["ok"], ["warn"])
+    assert seen["source claude_code"] == ["warn"]
     assert "need attention" in cli("doctor").sentence
 
 
@@ -76,9 +98,9 @@ def test_a_broken_configuration_ends_78_and_the_rest_is_looked_at(cli: Cli, text
     """With the sentence that `turnlog config check` has."""
     cli.configure()
     (cli.directory / "turnlog.toml").write_text(text)
-    found = states(cli, 78)
-    assert "fail" in found[name]
-    assert {"log", "disk", "locks"} <= set(found)
+    seen = states(cli, 78)
+    assert "fail" in seen[name]
+    assert {"log", "disk", "locks"} <= set(seen)
     sentences = [line["sentence"] for line in cli("doctor", "--json").objects]
     assert [told for told in cli("config", "check").sentences if told not in sentences] == []
 
@@ -87,9 +109,9 @@ def test_where_only_a_broken_file_could_tell_the_folder_the_rest_is_looked_at(cl
     """The folder's checks are left out: another one would be looked at."""
     (tmp_path / "broken.toml").write_text("[log\n")
     cli.options = ("--config", str(tmp_path / "broken.toml"))
-    found = states(cli, 78)
-    assert found["configuration"] == ["fail"]
-    assert "log" not in found
+    seen = states(cli, 78)
+    assert seen["configuration"] == ["fail"]
+    assert "log" not in seen
 
 
 def test_secrets_are_looked_for_and_never_told(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +135,48 @@ def test_a_check_that_breaks_is_told_and_the_rest_goes_on(cli: Cli, monkeypatch:
         raise RuntimeError(TOKEN)
 
     monkeypatch.setattr(all_checks, "check_disk", fail)
-    found = states(cli, 1)
-    assert found["disk"] == ["fail"]
-    assert "sinks" in found
+    seen = states(cli, 1)
+    assert seen["disk"] == ["fail"]
+    assert "sinks" in seen
+
+
+def test_a_service_is_judged_as_its_manager_tells(cli: Cli, managers: Managers) -> None:
+    """One that is as it should be is well; what is not is told once each, with its remedy, also for the system's."""
+    cli.record("hi")
+    assert states(cli, 0)["service"] == ["skip"]
+    assert cli("daemon", "install").code == 0
+    (told,) = found(cli, "service")
+    assert (told["state"], told["remedy"]) == ("ok", NO_LINGERING)
+    (managers.state / "active").unlink()
+    (told,) = found(cli, "service")
+    assert (told["state"], "does not run (failed)" in told["sentence"]) == ("warn", True)
+    assert "turnlog daemon logs --errors" in told["remedy"]
+    assert cli("daemon", "install", "--system").code == 0
+    assert len(found(cli, "service")) == 2
+    unit = managers.state / "etc" / "turnlog.service"
+    unit.write_text("[Unit]\n")
+    assert "turnlog daemon install --system" in found(cli, "service")[-1]["remedy"]
+    unit.unlink()
+    told = found(cli, "service")[-1]
+    assert (told["state"], "is left" in told["sentence"]) == ("warn", True)
+
+
+def test_a_daemon_is_asked_how_it_is(cli: Cli, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is needed; one that runs says itself what needs attention, and one that hangs is told as such."""
+    cli.configure(memory_sink())
+    assert found(cli, "daemon")[0]["state"] == "skip"
+    (cli.directory / "daemon.lock").touch()
+    assert found(cli, "daemon")[0]["state"] == "skip"
+    pid = service.start()
+    (told,) = found(cli, "daemon")
+    assert (told["state"], f"process {pid}" in told["sentence"]) == ("ok", True)
+    cli.ok("daemon", "drain")
+    _, told = found(cli, "daemon")
+    assert (told["state"], told["remedy"]) == ("warn", "turnlog daemon reload")
+    monkeypatch.setattr(client, "STATUS_SECONDS", 0.2)
+    service.signal(signal.SIGSTOP)
+    try:
+        (told,) = found(cli, "daemon")
+    finally:
+        service.signal(signal.SIGCONT)
+    assert (told["state"], "does not answer" in told["sentence"]) == ("fail", True)

@@ -1,8 +1,16 @@
 """The contract with programs: what `--json` prints, field by field, in order, as README.md documents it."""
 
+import tomllib
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
+
+from turnlog.cli.daemon.test_ import Looked
+from turnlog.config import DaemonConfig, ImportLimits
+from turnlog.daemon.service.installing import Autostart
+from turnlog.daemon.status import Status
+from turnlog.sources.looking import Seen
 
 from .support import NOBODY, ROOT, Answering, Cli, batch_sink, memory_sink, old_file
 
@@ -36,11 +44,25 @@ def keys(value: dict[str, Any]) -> tuple[str, ...]:
     return tuple(value)
 
 
-@pytest.mark.parametrize("fields", [RECORD, IMPORT, SYNC, PLAN, PENDING, LAST_ERROR, STATES, STATS, SINKS, PROBLEM])
+DOCUMENTED = (RECORD, IMPORT, SYNC, PLAN, PENDING, LAST_ERROR, STATES, STATS, SINKS, PROBLEM)
+PRINTED_WHOLE = (Seen, Status, Looked, Autostart)
+
+
+@pytest.mark.parametrize("fields", [*DOCUMENTED, *(printed.__struct_fields__ for printed in PRINTED_WHOLE)])
 def test_the_fields_stand_in_the_readme(fields: tuple[str, ...]) -> None:
     """The README names them, in this order."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert ", ".join(f'"{name}"' for name in fields) in readme
+
+
+@pytest.mark.parametrize("section", ["daemon", "import"])
+def test_the_defaults_stand_in_the_readme(section: str) -> None:
+    """Its configuration can be read, and what these sections say in it is what they say where nobody says anything."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = readme.split("## Configuration\n")[1].split("\nWithout any file")[0]
+    example = tomllib.loads("[log]" + text.partition("[log]")[2])
+    defaults = asdict({"daemon": DaemonConfig(), "import": ImportLimits()}[section])
+    assert example[section] == {name: value for name, value in defaults.items() if value is not None}
 
 
 def test_record_prints_a_line_for_each_turn(cli: Cli) -> None:

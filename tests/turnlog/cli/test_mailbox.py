@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from eventlog import EventLog, NoticeRaised
+from turnlog.doctor import sources
 from turnlog.sources.mailbox_hosts import imap_host
 
 from ..sources.export_samples import as_bytes, talk
@@ -88,6 +90,28 @@ def test_the_old_workers_variables_are_a_mailbox(cli: Cli, office: PostOffice, m
     add(cli, office)
     (row,) = cli.ok("sources", "check", "--json").objects
     assert HOST in row["path"]
+
+
+def test_the_doctor_logs_in_to_a_mailbox(cli: Cli, office: PostOffice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that lets us in is well; one that refuses the password, or does not say a word in time, is told as such."""
+
+    def told(name: str) -> list[tuple[str, str]]:
+        lines = cli("doctor", "--json").objects
+        return [(line["state"], line["sentence"]) for line in lines if line["name"] == name]
+
+    add(cli, office)
+    assert [state for state, _ in told("source mailbox") + told("secrets")] == ["ok", "ok"]
+    monkeypatch.setenv("MAIL_PASSWORD", "wrong")
+    ((state, sentence),) = told("source mailbox")
+    assert (state, "refuses the login" in sentence, "wrong" in sentence) == ("fail", True, False)
+    monkeypatch.delenv("MAIL_PASSWORD")
+    assert cli("doctor").code == 78
+    monkeypatch.setenv("MAIL_PASSWORD", PASSWORD)
+    monkeypatch.setattr(sources, "ANSWER_SECONDS", 0.1)
+    with socket.create_server((HOST, 0)) as silent:
+        text = (cli.directory / "turnlog.toml").read_text()
+        (cli.directory / "turnlog.toml").write_text(text.replace(str(office.port), str(silent.getsockname()[1])))
+        assert told("source mailbox") == [("fail", f"{HOST}: it could not be looked at within 0.1 s")]
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from projections import Notice
 from turnlog.cli.output import ago, print_table
 from turnlog.config import SourceConfig
-from turnlog.errors import TurnlogError, WrongUsage
+from turnlog.errors import WrongUsage
 from turnlog.sources.mailboxes import MAILBOX, make_mailbox
-
-if TYPE_CHECKING:
-    from turnlog.sources.mailbox import Mailbox
 
 _OPTIONS = ("host", "port", "folder", "ca_file", "owner")
 
@@ -38,17 +35,6 @@ def _reference(text: str) -> dict[str, str]:
     if kind not in ("env", "file") or not where:
         raise WrongUsage("--password-ref is env:NAME or file:PATH; the password itself is never written down")
     return {kind: where if kind == "env" else str(Path(where).absolute())}
-
-
-def checked_mailbox(mailbox: "Mailbox") -> dict[str, object]:
-    """A row of `sources check`: it is logged in to, and the folder opened."""
-    problem = None
-    try:
-        with mailbox.open() as session:
-            session.extent()
-    except TurnlogError as error:
-        problem = str(error)
-    return {"source": mailbox.name, "path": mailbox.stream, "streams": 0 if problem else 1, "problem": problem}
 
 
 def print_notices(notices: Sequence[Notice], now: datetime) -> None:

@@ -1,8 +1,10 @@
-"""What needs a person first: one sentence and the command to run. The first rule that finds something speaks."""
+"""What needs a person, the gravest first: each a sentence and the command to run."""
 
 from collections.abc import Callable, Iterator
 
 from turnlog.daemon.status import Attention, SinkStatus, Status
+
+DOCTOR = "turnlog doctor"
 
 _OUTAGE_SECONDS = 300.0
 """A sink that is away for so long is worth telling; until then it is asked again and that is all there is to it."""
@@ -10,7 +12,12 @@ _OUTAGE_SECONDS = 300.0
 
 def attention(status: Status) -> Attention | None:
     """What needs attention first, if anything does."""
-    return next((found for rule in _RULES for found in rule(status)), None)
+    return next(all_attention(status), None)
+
+
+def all_attention(status: Status) -> Iterator[Attention]:
+    """Everything that needs attention, the gravest first."""
+    return (found for rule in _RULES for found in rule(status))
 
 
 def _not_running(status: Status) -> Iterator[Attention]:
@@ -23,12 +30,12 @@ def _not_running(status: Status) -> Iterator[Attention]:
 
 def _broken(status: Status) -> Iterator[Attention]:
     for problem in status.problems:
-        yield Attention(problem, "turnlog doctor")
+        yield Attention(problem, DOCTOR)
     for part in status.parts:
         if part.state == "stuck":
             yield Attention(f"{part.name} is stuck", "turnlog daemon restart")
         if part.trouble is not None:
-            yield Attention(f"{part.name} waits: {part.trouble}", "turnlog doctor")
+            yield Attention(f"{part.name} waits: {part.trouble}", DOCTOR)
         if part.state == "restarting":
             yield Attention(f"{part.name} broke and is started again: {part.error}", "turnlog daemon logs --errors")
 
@@ -41,7 +48,7 @@ def _reload(status: Status) -> Iterator[Attention]:
 def _sinks(status: Status) -> Iterator[Attention]:
     for sink in status.sinks:
         if sink.trouble is not None:
-            yield Attention(f"the sink {sink.sink!r} is not delivered to: {sink.trouble}", "turnlog doctor")
+            yield Attention(f"the sink {sink.sink!r} is not delivered to: {sink.trouble}", DOCTOR)
         if sink.state == "paused" and sink.paused == "unauthorized":
             mend = f"turnlog sinks resume {sink.sink}"
             yield Attention(f"the sink {sink.sink!r} refuses our credentials: {sink.reason}; mend them, then", mend)
@@ -58,7 +65,7 @@ def _away(status: Status) -> Iterator[Attention]:
     for sink in status.sinks:
         since = sink.paused_since
         if sink.state == "paused" and since and (status.at - since).total_seconds() >= _OUTAGE_SECONDS:
-            yield Attention(f"the sink {sink.sink!r} is away ({sink.paused}): {sink.reason}", "turnlog doctor")
+            yield Attention(f"the sink {sink.sink!r} is away ({sink.paused}): {sink.reason}", DOCTOR)
 
 
 def _dead(status: Status) -> Iterator[Attention]:

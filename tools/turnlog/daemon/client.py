@@ -6,11 +6,16 @@ from typing import Any
 
 import msgspec
 
+from turnlog.daemon.status import Status
 from turnlog.errors import TurnlogError
 
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 _AGAIN_SECONDS = 0.01
+
+
+STATUS_SECONDS = 3.0
+"""So long is waited for a daemon to say how it is."""
 
 
 class NoAnswer(TurnlogError):
@@ -52,3 +57,12 @@ def ask(path: str, command: str, *, seconds: float = 5.0) -> dict[str, Any]:
     """The same, decoded."""
     answer: dict[str, Any] = msgspec.json.decode(ask_raw(path, command, seconds=seconds))
     return answer
+
+
+def ask_status(path: str) -> Status:
+    """How the daemon is, as it says itself. Raises NoAnswer."""
+    return msgspec.json.decode(ask_raw(path, "status", seconds=STATUS_SECONDS), type=_StatusAnswer).status
+
+
+class _StatusAnswer(msgspec.Struct, frozen=True):
+    status: Status

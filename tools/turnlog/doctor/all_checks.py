@@ -2,13 +2,14 @@
 
 from functools import partial
 
-from turnlog.doctor.configuration import check_configuration, check_secrets, check_sources
+from turnlog.doctor.configuration import check_configuration, check_secrets
 from turnlog.doctor.findings import Check
 from turnlog.doctor.installation import check_imports, check_packages, check_python
 from turnlog.doctor.locks import check_locks
 from turnlog.doctor.log_health import check_clock, check_log, check_time_zones
 from turnlog.doctor.reaching import check_sinks
 from turnlog.doctor.service import check_daemon, check_service
+from turnlog.doctor.sources import check_sources
 from turnlog.doctor.storage import check_disk, check_permissions, check_sync_speed
 from turnlog.doctor.subject import Subject
 
@@ -32,11 +33,11 @@ def all_checks(subject: Subject) -> list[tuple[str, Check]]:
             ("locks", partial(check_locks, directory)),
             ("log", partial(check_log, directory)),
             ("clock", partial(check_clock, directory)),
-            ("daemon", partial(check_daemon, directory, subject.environ)),
+            ("daemon", partial(check_daemon, directory)),
         ]
     return [
         *checks,
-        ("service", partial(check_service, subject.environ)),
+        ("service", partial(check_service, subject)),
         ("sources", partial(check_sources, subject)),
         ("sinks", partial(check_sinks, subject)),
     ]

@@ -13,6 +13,9 @@ State = Literal["ok", "warn", "fail", "skip"]
 
 T = TypeVar("T")
 
+ANSWER_SECONDS = 8.0
+"""What has not answered by then is told as something that does not."""
+
 
 class Finding(Struct, frozen=True):
     """What a check found: `ok`, `warn` (works, but should be mended), `fail` (does not work), `skip` (not looked at).

@@ -13,15 +13,12 @@ if TYPE_CHECKING:
 
 from turnlog.clock import as_utc
 from turnlog.config import Config, SinkConfig, as_path
-from turnlog.doctor.findings import Finding, Late, State, describe, in_parallel
+from turnlog.doctor.findings import ANSWER_SECONDS, Finding, Late, State, describe, in_parallel
 from turnlog.doctor.subject import Subject
 from turnlog.errors import ConfigError
 from turnlog.sinks.base import Refused
 from turnlog.sinks.jsonl import STDOUT
 from turnlog.sinks.registry import open_sink
-
-ANSWER_SECONDS = 8.0
-"""A sink that has not answered by then is told as one that does not."""
 
 SKEW_SECONDS = 60.0
 

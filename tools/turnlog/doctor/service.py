@@ -1,67 +1,65 @@
-"""The service and the daemon. This is the one place that knows how to find them out: by files and by a lock."""
+"""The service, as its manager tells, and the daemon, as its lock and its control socket do."""
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from msgspec import Struct
-
-from turnlog.config import as_path
+from turnlog.daemon.attention import DOCTOR, all_attention
+from turnlog.daemon.client import NoAnswer, ask_status
+from turnlog.daemon.lock import Holder, holder_of
+from turnlog.daemon.service.installing import autostart, find_manager
+from turnlog.daemon.service.manager import Manager
+from turnlog.daemon.service.program import Program, find_program
 from turnlog.doctor.findings import Finding
-from turnlog.doctor.locks import describe_process, holders
-
-DAEMON_LOCK = "daemon.lock"
-UNIT = "turnlog.service"
-AGENT = "io.turnlog.daemon.plist"
+from turnlog.doctor.locks import describe_process
+from turnlog.doctor.subject import Subject
 
 
-class Unit(Struct, frozen=True):
-    """A file that a service manager reads, and the links in its folder that have it started by itself."""
-
-    path: Path
-    links: tuple[Path, ...]
-    is_loaded_by_itself: bool = False
-
-    @property
-    def enabled(self) -> bool:
-        """Whether it is started by itself."""
-        return self.is_loaded_by_itself or any(link.is_symlink() for link in self.links)
-
-
-def units(environ: Mapping[str, str]) -> list[Unit]:
-    """Where the service may be installed, for the user and for the system."""
-    home = as_path("~")
-    if sys.platform == "darwin":
-        folders = (home / "Library/LaunchAgents", Path("/Library/LaunchDaemons"))
-        return [Unit(folder / AGENT, (), is_loaded_by_itself=True) for folder in folders]
-    user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "systemd/user"
-    return [
-        Unit(folder / UNIT, (folder / f"{target}.wants" / UNIT,))
-        for folder, target in ((user, "default.target"), (Path("/etc/systemd/system"), "multi-user.target"))
+def check_service(subject: Subject) -> Iterator[Finding]:
+    """Whether the daemon is installed as a service for the user or the system, and what is not as it should be."""
+    if subject.directory is None or subject.config is None:
+        yield Finding("service", "skip", "the configuration cannot be read, which tells what a service should be like")
+        return
+    found: list[Finding] = []
+    for system in (False, True):
+        program = find_program(subject.directory, subject.config, subject.environ, system=system)
+        found += _judge_service(find_manager(system=system), program)
+    yield from found or [
+        Finding("service", "skip", "no service is installed", "if you want one: turnlog daemon install")
     ]
 
 
-def check_service(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether the daemon is installed as a service, and started by itself."""
-    installed = [unit for unit in units(environ) if unit.path.is_file()]
-    if not installed:
-        yield Finding("service", "skip", "no service is installed", "if you want one: turnlog daemon install")
-    for unit in installed:
-        if unit.enabled:
-            yield Finding("service", "ok", f"{unit.path} is installed and starts by itself")
-        else:
-            yield Finding("service", "warn", f"{unit.path} is installed and not enabled", "turnlog daemon install")
-
-
-def check_daemon(directory: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether a daemon works on this log; where a service is installed, one should."""
-    lock = directory / DAEMON_LOCK
-    pids = holders(lock) if lock.exists() else None
-    if pids is not None:
-        who = " and ".join(map(describe_process, pids)) or "it cannot be seen from here"
-        yield Finding("daemon", "ok", f"a daemon works on {directory}: {who}")
-    elif any(unit.path.is_file() for unit in units(environ)):
-        remedy = "turnlog daemon start; `turnlog daemon logs --errors` tells why it ended"
-        yield Finding("daemon", "warn", "a service is installed, and no daemon runs", remedy)
+def _judge_service(manager: Manager, program: Program) -> Iterator[Finding]:
+    if not manager.installed():
+        return
+    status = autostart(manager, program)
+    if not status.installed:
+        told = f"{manager.path} is not there any more, and something of that service is left"
+        yield Finding("service", "warn", told, "turnlog daemon uninstall, or install it again")
+    elif status.attention:
+        for told in status.attention:
+            sentence, _, remedy = told.rpartition("; ")
+            yield Finding("service", "warn", f"{manager.path}: {sentence}", remedy)
     else:
+        told = f"{manager.path} is installed, starts by itself and runs"
+        yield Finding("service", "ok", told, "; ".join(manager.advice()))
+
+
+def check_daemon(directory: Path) -> Iterator[Finding]:
+    """Whether a daemon works on this log, and everything that needs attention, as it says itself."""
+    holder = holder_of(directory)
+    if holder is None:
         yield Finding("daemon", "skip", "no daemon runs", "if you want one: turnlog daemon start")
+        return
+    who = describe_process(holder.pid) if holder.pid else "a process that has not said who it is"
+    try:
+        yield from _judge_daemon(holder, f"a daemon works on {directory}: {who}")
+    except NoAnswer as error:
+        yield Finding("daemon", "fail", f"{error} ({who})", "if it stays so: turnlog daemon restart")
+
+
+def _judge_daemon(holder: Holder, told: str) -> Iterator[Finding]:
+    status = ask_status(holder.socket)
+    yield Finding("daemon", "ok", f"{told}, {status.state}")
+    for found in all_attention(status):
+        remedy = "turnlog daemon logs --errors" if found.command == DOCTOR else found.command
+        yield Finding("daemon", "warn", found.sentence, remedy)

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from turnlog.config import Config, ImportLimits, SourceConfig, as_path, default_user
 from turnlog.convert import convert
-from turnlog.errors import ConfigError, WrongUsage
+from turnlog.errors import ConfigError
 from turnlog.sources.base import SourceOptions
 from turnlog.sources.homes import DROPPED, homes
 from turnlog.sources.mailboxes import MAILBOX, is_mailbox
@@ -25,28 +25,6 @@ class WatchOptions(Struct, frozen=True):
     user: str | None = None
     timezone: str | None = None
     settle_seconds: float = SETTLE_SECONDS
-
-
-class Seen(Struct, frozen=True):
-    """What is to be seen of a watched source: the paths that are there, its streams, what keeps it from reading."""
-
-    paths: tuple[Path, ...]
-    streams: int = 0
-    problem: str | None = None
-
-
-def look_at(watched: Watched) -> Seen:
-    """Whether a source is there and can be read."""
-    paths = tuple(path for path in watched.paths if path.exists())
-    if not paths:
-        return Seen((), problem="nothing is there")
-    closed = [path for path in paths if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0))]
-    if closed:
-        return Seen(paths, problem=f"{closed[0]} cannot be read")
-    try:
-        return Seen(paths, 0 if watched.drops else len(watched.source.discover(paths)))
-    except WrongUsage as error:
-        return Seen(paths, problem=str(error))
 
 
 def configured_sources(config: Config, names: Sequence[str], environ: Mapping[str, str]) -> list[Watched]:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from turnlog.config import Config
 from turnlog.errors import ConfigError, TurnlogError, WrongUsage
 from turnlog.sinks.registry import open_sink
-from turnlog.sources.configured import watched_source
-from turnlog.sources.mailboxes import all_sources, is_mailbox, make_configured
+from turnlog.sources.looking import look_of
+from turnlog.sources.mailboxes import all_sources
 
 
 def check_config(config: Config, environ: Mapping[str, str]) -> list[str]:
@@ -19,7 +19,7 @@ def check_config(config: Config, environ: Mapping[str, str]) -> list[str]:
             problems.append(str(error))
     for table in all_sources(config, environ):
         try:
-            make_configured(config, table, environ) if is_mailbox(table) else watched_source(config, table, environ)
+            look_of(config, table, environ)
         except WrongUsage as error:  # an unknown type
             problems.append(f"{config.path}: {error}")
         except TurnlogError as error:

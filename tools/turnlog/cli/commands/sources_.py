@@ -5,20 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import astuple
 
 from eventlog import EventLog, LineQuarantined
 from projections import NOTICES, SOURCES, SourceState, open_notices
 from turnlog.cli.app import App, json_option, pass_app
-from turnlog.cli.mailboxes import checked_mailbox, mailbox_table, print_notices
+from turnlog.cli.mailboxes import mailbox_table, print_notices
 from turnlog.cli.output import print_json, print_table
 from turnlog.cli.settings import edit
 from turnlog.clock import SystemClock
 from turnlog.config import FILE_NAME, SourceConfig
 from turnlog.errors import WrongUsage
-from turnlog.sources.configured import configured_sources, look_at, watch_all
-from turnlog.sources.mailboxes import MAILBOX, configured_mailboxes
+from turnlog.sources.configured import watch_all
+from turnlog.sources.looking import Seen, look_of
+from turnlog.sources.mailboxes import MAILBOX, all_sources
 from turnlog.sources.registry import source_type
-from turnlog.sources.watching import Watched
 
 
 @click.group("sources", invoke_without_command=True)
@@ -137,22 +138,16 @@ def check(app: App, as_json: bool) -> int:
 
     Mailboxes are logged in to. Ends 1 if one cannot be read.
     """
-    rows = [_checked(watched) for watched in configured_sources(app.config, (), os.environ)]
-    rows += [checked_mailbox(mailbox) for mailbox in configured_mailboxes(app.config, (), os.environ)]
+    looks = [look_of(app.config, table, os.environ) for table in all_sources(app.config, os.environ)]
+    found = [look() for look in looks]
     if as_json:
-        for row in rows:
-            print_json(row)
-    elif rows:
-        print_table(("source", "path", "streams", "problem"), [tuple(row.values()) for row in rows])
+        for seen in found:
+            print_json(seen)
+    elif found:
+        print_table(Seen.__struct_fields__, [astuple(seen) for seen in found])
     else:
         click.echo("no source is configured; `turnlog sources add` has one watched", err=True)
-    return 1 if any(row["problem"] for row in rows) else 0
-
-
-def _checked(watched: Watched) -> dict[str, object]:
-    seen = look_at(watched)
-    told = ", ".join(map(str, seen.paths or watched.paths))
-    return {"source": watched.source.name, "path": told, "streams": seen.streams, "problem": seen.problem}
+    return 1 if any(seen.problem for seen in found) else 0
 
 
 def _is_meant(table: Any, name: str, path: str | None) -> bool:

@@ -3,22 +3,15 @@
 from datetime import datetime
 
 import click
-import msgspec
 
 from turnlog.cli.app import App, json_option, pass_app
 from turnlog.cli.output import ago, duration, one_line, print_json, print_table
-from turnlog.daemon.client import NoAnswer, ask_raw
+from turnlog.daemon.client import NoAnswer, ask_status
 from turnlog.daemon.lock import holder_of
 from turnlog.daemon.status import SinkStatus, SourceStatus, Status
 
-_ANSWER_SECONDS = 3.0
-
 _SOURCE_COLUMNS = ("source", "watched", "last read", "turns", "quarantined", "lag")
 _SINK_COLUMNS = ("sink", "state", "oldest", "pending", "retrying", "dead", "delivered", "turns/s", "next probe")
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    status: Status
 
 
 @click.command("status")
@@ -45,8 +38,7 @@ def _status(app: App) -> Status:
 
         return status_without(app.directory, app.config_or_defaults)
     try:
-        answer = ask_raw(holder.socket, "status", seconds=_ANSWER_SECONDS)
-        return msgspec.json.decode(answer, type=_Answer).status
+        return ask_status(holder.socket)
     except NoAnswer as error:
         from turnlog.daemon.absent import last_written
 

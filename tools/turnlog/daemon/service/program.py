@@ -5,12 +5,11 @@ import pwd
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
-from turnlog.config import Config, SinkConfig, as_path
-from turnlog.secrets import SecretRef
+from turnlog.config import Config, as_path
+from turnlog.secrets import references
 
 STDOUT = "-"
 
@@ -65,7 +64,7 @@ def find_program(
 def environment_needed(config: Config) -> Iterator[tuple[str, str]]:
     """Each sink's name with an environment variable that it needs, which a service would not have."""
     for sink in config.sinks:
-        for secret in _secrets(sink):
+        for secret in references(sink.options):
             if secret.env:
                 yield sink.name, secret.env
 
@@ -95,21 +94,10 @@ def _written(config: Config) -> Iterator[Path]:
             yield _absolute(config.folder / as_path(path)).parent
 
 
-def _secrets(sink: SinkConfig) -> Iterator[SecretRef]:
-    for value in sink.options.values():
-        if _is_reference(value):
-            yield SecretRef(**value)
-
-
-def _is_reference(value: Any) -> bool:
-    """Whether an option is `{ env = NAME }` or `{ file = PATH }`, which is how every sink names a secret."""
-    return isinstance(value, dict) and len(value) == 1 and set(value) <= {"env", "file"}
-
-
 def _unreadable(config: Config, account: str) -> Iterator[Path]:
     """Files with secrets that are somebody else's than the account's."""
     for sink in config.sinks:
-        for secret in _secrets(sink):
+        for secret in references(sink.options):
             path = secret.path(config.folder)
             if path is not None and path.is_file() and _name(path.stat().st_uid) != account:
                 yield _absolute(path)
