@@ -76,8 +76,9 @@ def json_values() -> Strategy[Any]:
 
 
 def parts() -> Strategy[Part]:
-    """Structured pieces of a message."""
-    kinds = st.sampled_from(["tool_call", "tool_result", "thinking", "attachment"]) | names
+    """Structured pieces of a message; none is called as a role, so that who sees only names can tell what is what."""
+    others = names.filter(lambda name: name not in ROLES)
+    kinds = st.sampled_from(["tool_call", "tool_result", "thinking", "attachment"]) | others
     return st.builds(Part, type=kinds, id=_maybe(names), name=_maybe(names), text=_maybe(texts), data=json_values())
 
 
