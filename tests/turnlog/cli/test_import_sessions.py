@@ -112,7 +112,12 @@ def on_a_terminal(cli: Cli, *arguments: str) -> tuple[str, str]:
     process = subprocess.Popen(cli.command(*arguments), stdout=subprocess.PIPE, stderr=theirs, env=environ)
     os.close(theirs)
     seen, deadline = b"", time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline and select.select([ours], [], [], 1)[0]:
+    while time.monotonic() < deadline:
+        is_over = process.poll() is not None  # looked at first: what it wrote last is there then
+        if not select.select([ours], [], [], 0 if is_over else 1)[0]:
+            if is_over:
+                break
+            continue
         try:
             data = os.read(ours, 65536)
         except OSError:  # Linux says so that the other end was closed

@@ -13,14 +13,20 @@ from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import msgspec
 
 from turnlog.recorder import TurnRecorder
-from turnlog.sources.base import Source, Stream
+from turnlog.sources.base import Source, SourceOptions, Stream
 
 SETTLED_NANOSECONDS = 2_000_000_000
 """Longer than any file system's times are coarse."""
+
+
+def settings_of(options: SourceOptions, more: Any = None) -> str:
+    """All that a reading depends on besides the files: what the source was told, and what naive times are here."""
+    return msgspec.json.encode([options, more, time.tzname], enc_hook=str).decode()
 
 
 class Unchanged:

@@ -1,6 +1,7 @@
 """`turnlog import`: turns from files."""
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from turnlog.sources.importing import ImportCounts, Since, import_streams
 from turnlog.sources.registry import recognise, source_type, why_unknown
 from turnlog.sources.save_data import SaveData
 from turnlog.sources.times import zone
+from turnlog.sources.unchanged import settings_of
 
 
 @click.command("import")
@@ -59,14 +61,16 @@ def command(
         (reader, reader.discover(files))
         for reader, files in _sources(source, [Path(path) for path in paths], options, special)
     ]
+    settings = settings_of(options, special)
     sizes = [stream.size_bytes for _, found in streams for stream in found]
     counts, wanted, refused = ImportCounts(), Since(since), list[str]()
     with app.recorder(dry_run=dry_run, enrol=not dry_run) as recorder:
         _check_sink(app, recorder, already_synced_to)
         refuse = (lambda error: refused.append(str(error))) if len(sizes) > 1 else None
+        take = partial(import_streams, recorder, since=wanted, refuse=refuse, settings=settings)
         with import_bar(sum(sizes), quiet=as_json) as progress:
             for reader, found in streams:
-                counts.add(import_streams(recorder, reader, found, progress=progress, since=wanted, refuse=refuse))
+                counts.add(take(reader, found, progress=progress))
     _print(counts, dry_run=dry_run, as_json=as_json)
     _say(refused, counts, wanted, dry_run=dry_run)
     return 1 if refused else 0
