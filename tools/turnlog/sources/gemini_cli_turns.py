@@ -1,6 +1,6 @@
 """What Gemini CLI's message records say, as messages of a turn."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -21,8 +21,8 @@ class Said:
     def __init__(self, keep: Keep) -> None:
         self.messages: list[Message] = []
         self.models: dict[str, None] = {}
-        self.tokens: Counter[str] = Counter()
-        self.unknown: Counter[str] = Counter()
+        self.tokens: defaultdict[str, int] = defaultdict(int)
+        self.unknown: defaultdict[str, int] = defaultdict(int)
         self.agents: set[str] = set()
         self._keep = keep
 
@@ -117,8 +117,8 @@ class Said:
         return answer
 
     def _add(self, role: str, content: Content, id: str, at: datetime | None, name: str | None) -> None:  # noqa: A002
-        if content.unknown:
-            self.unknown.update(content.unknown)
+        for kind, count in content.unknown.items():
+            self.unknown[kind] += count
         self.messages.append(
             Message(role=role, content=content.text, id=id or None, at=at, name=name, parts=tuple(content.parts))
         )

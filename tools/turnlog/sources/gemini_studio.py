@@ -133,7 +133,7 @@ class _TurnMaker:
 _DOCUMENT = ("runSettings", "systemInstruction", "chunkedPrompt")
 
 
-def _message(chunk: dict[str, Any], keep: Keep) -> tuple[Message, Counter[str]]:
+def _message(chunk: dict[str, Any], keep: Keep) -> tuple[Message, dict[str, int]]:
     rest, content = dict(chunk), Content(keep)
     role, text, parts = rest.pop("role", None), rest.pop("text", None), rest.pop("parts", None)
     if not isinstance(parts, list):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from math import isfinite
 from typing import IO, Any, NamedTuple
 
@@ -128,10 +129,13 @@ def may_be_deep(line: bytes) -> bool:
 
 def is_deeper_than(levels: int, value: Any) -> bool:
     """Whether objects and lists are nested more than so many levels deep."""
-    if not isinstance(value, dict | list):
-        return False
-    items = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(is_deeper_than(levels - 1, item) for item in items)
+    held = [value] if type(value) is dict or type(value) is list else []
+    for _ in range(levels):
+        if not held:
+            return False
+        items = chain.from_iterable([each.values() if type(each) is dict else each for each in held])
+        held = [item for item in items if type(item) is dict or type(item) is list]
+    return bool(held)
 
 
 def _integer(text: str) -> int | str:
