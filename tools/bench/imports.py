@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -16,6 +17,9 @@ from bench import Bench, say
 _PROGRAM = Path(__file__).with_name("intakes.py")
 _MEGABYTE = 1_000_000
 _TRIED_BYTES = 100_000
+_SETTLED_SECONDS = 2.1
+"""Files that are younger are read again whatever they hold, see `turnlog.sources.unchanged`."""
+
 _PEERS = {"claude_code": ("claude-code-log", "claude_code_log"), "chatgpt": ("convoviz", "convoviz")}
 """By source: a peer's name, which is its way in `intakes`, and its module."""
 
@@ -24,6 +28,7 @@ def source_cases(bench: Bench, source: str) -> Iterator[Row]:
     """MB/s of reading the same files in each way, and of importing them again when nothing has changed."""
     path, size_bytes = _sample(bench, source, bench.sizes.import_bytes)
     done, megabytes = bench.fresh(f"{source}-done"), size_bytes / _MEGABYTE
+    time.sleep(_SETTLED_SECONDS)
     _take_in("import", source, path, done)
     measures: dict[str, Callable[[], float]] = {
         f"{source}/json.loads": lambda: megabytes / _take_in("yardstick", source, path, done)[0],

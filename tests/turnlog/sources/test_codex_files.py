@@ -3,7 +3,9 @@
 import gzip
 import json
 import os
+import random
 import sys
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from turnlog.errors import WrongUsage
 from turnlog.sources import codex, codex_files
 from turnlog.sources.base import Chunk, Stream
 from turnlog.sources.codex import Codex
+from turnlog.sources.objects import LONE_DAMAGES_MAX
 from turnlog.sources.registry import recognise
 
 from .codex_support import (
@@ -81,6 +84,27 @@ def test_damage_in_compressed_data_is_told() -> None:
     content[len(content) // 2] ^= 0xFF
     pieces = unreadable(bytes(content), name=NAME + ".gz")
     assert any("compressed data are damaged" in piece.reason for piece in pieces)
+
+
+@pytest.mark.parametrize("ending", [".zst", ".gz"])
+def test_many_damaged_lines_in_a_compressed_rollout_are_told_together(ending: str) -> None:
+    """All of them; where the file was cut off, those before that, and the cut itself where it can be told."""
+    damaged = b"".join(b"x%d\n" % random.getrandbits(60) for _ in range(2000))
+    whole = packed(sample().content + damaged, ending)
+    pieces = unreadable(whole, name=NAME + ending)
+    assert len(pieces) < 200
+    assert b"".join(piece.raw for piece in pieces).replace(b"\n", b"").endswith(damaged.replace(b"\n", b""))
+    for cut in range(len(whole) // 4, len(whole) - 9, len(whole) // 9):
+        assert all(piece.raw in damaged for piece in unreadable(whole[:cut], name=NAME + ending))
+
+
+def test_a_compressed_rollout_may_be_cut_off_behind_a_damaged_line() -> None:
+    """Where it is looked for more of them: all that was there is told, and that the file ends too soon."""
+    content = sample().content + b"x\n" * LONE_DAMAGES_MAX
+    pack = zlib.compressobj(wbits=31)
+    pieces = unreadable(pack.compress(content) + pack.flush(zlib.Z_SYNC_FLUSH), name=NAME + ".gz")
+    assert b"".join(piece.raw for piece in pieces).count(b"x") == LONE_DAMAGES_MAX
+    assert "compressed data are damaged" in pieces[-1].reason
 
 
 def test_without_the_extra_a_compressed_rollout_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

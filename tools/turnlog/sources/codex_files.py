@@ -58,22 +58,30 @@ class Rollout:
         """The lines that are left with their ends; the last one may have none, nor has one that is too long."""
         readline = self._lines.readline
         try:
-            while raw := readline(LINE_BYTES_MAX):
+            while not self.damage and (raw := readline(LINE_BYTES_MAX)):
                 self._offset += len(raw)
                 if self._is_packed:
                     check_unpacked(self._path, self._offset, self._size, self._limits)
                 yield raw
         except unpacking_errors() as error:
-            if not self._is_packed:
-                raise
-            self.damage = f"{DAMAGED} ({error})"
+            self._note_damage(error)
 
     def damaged_behind(self, raw: bytes) -> bytes:
         """The lines that are to be told together behind a damaged one."""
         self._damaged.note(raw)
-        run = self._damaged.behind(self._lines)
+        try:
+            run = self._damaged.behind(self._lines)
+        except unpacking_errors() as error:
+            self._note_damage(error)
+            return b""
         self._offset += len(run)
         return run
+
+    def _note_damage(self, error: Exception) -> None:
+        """What an error means for compressed data; for any other file it is the system's."""
+        if not self._is_packed:
+            raise error
+        self.damage = f"{DAMAGED} ({error})"
 
     @property
     def position_bytes(self) -> int:

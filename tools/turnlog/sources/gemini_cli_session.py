@@ -28,7 +28,7 @@ _SHOWN = ("image", "attachment")
 """Parts that are a prompt also without any text."""
 
 
-class Place(NamedTuple):
+class Place(Struct, frozen=True, gc=False):
     """Where a message stands in the file, and a check to know it again, but for its closing brace.
 
     One of a damaged file is here itself.

@@ -108,7 +108,7 @@ class DamagedLines:
         if self._count < LONE_DAMAGES_MAX or not self._is_short:
             return b""
         length = 0
-        for following in file.peek().split(b"\n")[:-1]:  # type: ignore[attr-defined]
+        for following in file.peek(1).split(b"\n")[:-1]:  # type: ignore[attr-defined]
             if len(following) >= SHORT_BYTES or _is_object(following):
                 break
             length += len(following) + 1
@@ -124,7 +124,7 @@ def _is_object(line: bytes) -> bool:
 
 def may_be_deep(line: bytes) -> bool:
     """Whether there are brackets enough in a line for an object that is nested too deeply: a quick first look."""
-    return len(line.translate(None, _NO_OPENINGS)) > NESTING_MAX
+    return len(line) > NESTING_MAX < len(line.translate(None, _NO_OPENINGS))
 
 
 def is_deeper_than(levels: int, value: Any) -> bool:
