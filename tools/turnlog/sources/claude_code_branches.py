@@ -29,9 +29,12 @@ class Branches:
         self._gist = 0
 
     def is_known(self, fields: dict[str, Any]) -> bool:
-        """Whether the very same record was there before."""
+        """Whether the very same record was there before; what has no id is another one each time."""
+        uuid = uuid_of(fields)
+        if uuid is None:
+            return False
         self._gist = _gist(fields)
-        known = self._known.get(hash(uuid_of(fields)))
+        known = self._known.get(hash(uuid))
         return known is not None and known >> _TURN_BITS == self._gist
 
     def is_turn(self, uuid: str) -> bool:
