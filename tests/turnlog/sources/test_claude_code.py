@@ -219,6 +219,19 @@ def test_large_payloads_are_kept_beside_the_log(tmp_path: Path) -> None:
     assert parts_of(turn, "tool_result")[0].digest == sha256(large.encode()).hexdigest()
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("ids", [("m1", "m1"), ("m1", "m2")])
+def test_usage_that_is_an_object_in_one_place_only_stays_one(tmp_path: Path, order: int, ids: tuple[str, str]) -> None:
+    """Whichever comes first, in lines of one message or of two; what else may be there is no object."""
+    for other in (7, "many", True):
+        script = Script()
+        script.user("hi")
+        for mid, tokens in zip(ids, [{"a": 4}, other][::order], strict=True):
+            script.assistant(text("a"), mid=mid, usage={"cache_creation": tokens})
+        (turn,) = turns_in(write(tmp_path, *script.records))
+        assert turn.usage == {"cache_creation": {"a": 4}}
+
+
 def test_usage_is_the_largest_for_each_message(tmp_path: Path) -> None:
     """Added up over the messages, nested too; what is no number is kept once, or as a list."""
     script = Script()

@@ -40,7 +40,7 @@ class UsageTally:
 
 def _merge(left: dict[str, Any], right: dict[str, Any], *, add: bool, depth: int = 0) -> dict[str, Any]:
     """Both, with numbers added up or the larger of them. Lists say the numbers over again, by steps: they are left out,
-    and so is what is nested deeper than usage is.
+    and so is what is nested deeper than usage is. Where one has an object and the other none, the object stays.
     """
     merged = dict(left)
     for key, value in right.items():
@@ -51,7 +51,8 @@ def _merge(left: dict[str, Any], right: dict[str, Any], *, add: bool, depth: int
                 merged[key] = _merge(before if type(before) is dict else {}, value, add=add, depth=depth + 1)
         elif value is not None and kind is not list:
             before = merged.get(key)
-            merged[key] = value if before is None else _merge_values(before, value, add=add)
+            if type(before) is not dict:
+                merged[key] = value if before is None else _merge_values(before, value, add=add)
     return merged
 
 
