@@ -56,6 +56,7 @@ _GIVEN = rf"(?:{_IS}|\s{{1,8}})"
 
 _TOKEN = r"[A-Za-z0-9._~+/-]"  # noqa: S105 - RFC 6750, section 2.1, but for the padding
 
+# No group is repeated possessively: before Python 3.11.5 that keeps what a failed repetition had matched (gh-106052).
 # Of a private key: what separates its lines, also where they are quoted or escaped; its last line; any other line.
 _BREAK = r"""(?:\s|\\+[nrt]|[">|*#+,'])"""
 _REST = r"[A-Za-z0-9+/=]{1,15}+"
@@ -131,7 +132,7 @@ SHAPES = (
     _shape(
         "slack_webhook",
         "hooks.slack",
-        r"hooks\.slack(?:-gov)?\.com\\?/(?:services|workflows|triggers)\\?/([\w+-]++(?:\\?/[\w+-]++)++)",
+        r"hooks\.slack(?:-gov)?\.com\\?/(?:services|workflows|triggers)\\?/([\w+-]++(?:\\?/[\w+-]++)+)",
         "Slack API, Sending messages using incoming webhooks",
     ),
     _shape(
@@ -160,9 +161,9 @@ SHAPES = (
         "private_key",
         "-----BEGIN",
         r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-        rf"(?:{_BREAK}*+{_LINE})++"  # what was cut off has no end: then to the last line of base64
-        rf"(?:{_BREAK}*+(?:{_REST}(?=\s*+-----END)|(?<! ){_REST}(?=[ \t\r]*+(?:\Z|\n)|\\|[\"'`])))?"
-        rf"(?:{_BREAK}*+-----END [A-Z0-9 ]{{1,40}}-----(?![\w-]))?",
+        rf"(?:{_BREAK}*{_LINE})+"  # what was cut off has no end: then to the last line of base64
+        rf"(?:{_BREAK}*(?:{_REST}(?=\s*+-----END)|(?<! ){_REST}(?=[ \t\r]*+(?:\Z|\n)|\\|[\"'`])))?"
+        rf"(?:{_BREAK}*-----END [A-Z0-9 ]{{1,40}}-----(?![\w-]))?",
         "RFC 7468, PEM; RFC 1421 for its headers; RFC 9580, section 6.2, for PGP's",
     ),
     _shape(

@@ -62,6 +62,12 @@ class _Deaf(Config):
         return BackendCapability(idle=False, object_id=True, multi_append=True)
 
 
+def _abort(writer: asyncio.StreamWriter) -> None:
+    """Break a connection off; one that is over already has nothing left to abort (an error in the first 3.11)."""
+    with suppress(AttributeError):
+        writer.transport.abort()
+
+
 class PostOffice:
     """The server; with `implicit` False it waits for STARTTLS."""
 
@@ -114,7 +120,7 @@ class PostOffice:
                 await server.serve_forever()
         finally:
             for writer in self._writers:
-                writer.transport.abort()
+                _abort(writer)
                 with suppress(OSError, TimeoutError):
                     await asyncio.wait_for(writer.wait_closed(), DEADLINE_SECONDS)
 
@@ -123,7 +129,7 @@ class PostOffice:
 
         def abort() -> None:
             for writer in self._writers:
-                writer.transport.abort()
+                _abort(writer)
 
         self._loop.call_soon_threadsafe(abort)
 

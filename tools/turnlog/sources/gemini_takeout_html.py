@@ -16,11 +16,11 @@ TAGS_MAX = 20_000
 
 _TAG = re.compile(
     r"<(?!/?[A-Za-z][A-Za-z0-9]*+"
-    r"(?:\s++[A-Za-z_:][A-Za-z0-9_:.-]*+(?:\s*+=\s*+(?:\"[^\"<]*+\"|'[^'<]*+'|[^\s\"'=<>`]++))?+)*+"
+    r"(?:\s++[A-Za-z_:][A-Za-z0-9_:.-]*+(?:\s*+=\s*+(?:\"[^\"<]*+\"|'[^'<]*+'|[^\s\"'=<>`]++))?)*"
     r"\s*+/?>)"
 )
 _BREAK = re.compile(r"<br ?/?>")
-_BREAKS = re.compile(r"(?:<br>|\s)*+")
+_BREAKS = re.compile(r"(?:<br>|\s)*")
 _VOID = {"br", "hr", "img", "input", "wbr", "col", "source"}
 _BLOCKS = {"p", "div", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table", "tr", "blockquote", "pre", "hr"}
 _TIGHT = {"li", "tr"}

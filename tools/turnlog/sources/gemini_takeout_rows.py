@@ -27,7 +27,7 @@ _ACTIONS = ("Branched", "Created", "Added", "Used", "Gave", "Selected", "Cleared
 _PRODUCT = re.compile("gemini|bard", re.IGNORECASE)
 _CONVERSATION = re.compile(r"gemini\.google\.com/(?:u/\d{1,3}/)?(?:app|gem/[\w-]{1,64})/([0-9a-f]{8,64})(?![0-9a-f])")
 _COUNTED = re.compile(r"(?:Attached \d+ files?|\d+ (?:generated|attached) (?:image|file|video)s?)\.?")
-_BLANK = re.compile(r"(?:<br ?/?>|</div>|</body>|</html>|\s)*+")
+_BLANK = re.compile(r"(?:<br ?/?>|</div>|</body>|</html>|\s)*")
 _TITLE = 'mdl-typography--title">'
 _CELL = '<div class="content-cell'
 _LINES_MAX = 64
