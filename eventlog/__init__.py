@@ -5,7 +5,7 @@ it imports nothing from `projections` or `turnlog`. The format is specified in `
 """
 
 from eventlog.blobs import Blobs
-from eventlog.codec import Entry
+from eventlog.codec import Encoded, Entry, prepare
 from eventlog.errors import (
     AppendFailed,
     EventLogError,
@@ -59,6 +59,7 @@ __all__ = [
     "ConversationNoted",
     "DeliveryRevoked",
     "Durability",
+    "Encoded",
     "Entry",
     "Event",
     "EventLog",
@@ -94,4 +95,5 @@ __all__ = [
     "TurnSkipped",
     "UnknownEvent",
     "Waiter",
+    "prepare",
 ]

@@ -34,7 +34,8 @@ from zlib import crc32
 
 import msgspec
 
-from eventlog.events import EVENT_TYPES, Event, UnknownEvent, tag_of
+from eventlog.errors import InvalidEvent
+from eventlog.events import EVENT_TYPES, Event, UnknownEvent, has_free_form, tag_of
 
 FORMAT = 1
 """Part of the format; do not change without a new number."""
@@ -130,6 +131,30 @@ def encode_event(event: Event) -> Encoded:
     Raises UnicodeEncodeError for text that is no valid Unicode, TypeError for values that JSON cannot hold.
     """
     return tag_of(type(event)), _encode(event)
+
+
+def prepare(event: Event) -> Encoded:
+    """Encode an event that is to be appended, which may be done anywhere and long before.
+
+    Raises InvalidEvent for what is no event, and for one that could not be read again as it is.
+    """
+    kind = type(event)
+    if not isinstance(event, Event):
+        raise InvalidEvent(f"{kind.__name__} is no event")
+    try:
+        encoded = encode_event(event)
+        if has_free_form(event):
+            _check_free_form(*encoded)
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent(f"{kind.__name__} cannot be written as JSON and read again: {error}") from error
+    return encoded
+
+
+def _check_free_form(tag: str, json: bytes) -> None:
+    """Raise ValueError for what would not be read again; the types of all other fields were checked before."""
+    decode_fields(json, EVENT_TYPES.get(tag, dict))
+    if b"\n" in json:  # of a msgspec.Raw, which is written as it stands
+        raise ValueError("it has a line break between its values")
 
 
 @cache

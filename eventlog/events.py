@@ -90,6 +90,11 @@ class TurnRecorded(TurnHeader, frozen=True, tag="TurnRecorded", kw_only=True):
     meta: dict[str, Any] = {}
     messages: Annotated[tuple[Message, ...], Some]
 
+    @property
+    def header(self) -> TurnHeader:
+        """The same without its content."""
+        return TurnHeader(**{name: getattr(self, name) for name in TurnHeader.__struct_fields__})
+
 
 class SyncAttempted(Event, frozen=True, kw_only=True):
     """These turns are being sent now, in one request; the event's own seq is the attempt's id."""

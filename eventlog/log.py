@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from eventlog.blobs import Blobs
-from eventlog.codec import Entry
+from eventlog.codec import Encoded, Entry
 from eventlog.errors import LogUnavailable, ReadOnlyLog
 from eventlog.events import Event
 from eventlog.files import Files
@@ -94,8 +94,10 @@ class EventLog:
         """
         return self._writing().append((event,), sync=True)[0]
 
-    def append_many(self, events: Sequence[Event], *, sync: bool = True) -> range:
+    def append_many(self, events: Sequence[Event | Encoded], *, sync: bool = True) -> range:
         """Append events with consecutive seqs in one write and one sync; returns the seqs. See `append`.
+
+        Those that `prepare` has encoded are written as they are.
 
         After an AppendFailed a beginning of the batch may be in the log, unacknowledged. With `sync=False` the
         events are only handed to the operating system, until `sync` is called.

@@ -7,10 +7,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from eventlog.codec import FORMAT, Encoded, decode_fields, encode_event, frame
+from eventlog.codec import FORMAT, Encoded, encode_event, frame, prepare
 from eventlog.commit import Batch, GroupCommit
-from eventlog.errors import AppendFailed, EventLogError, InvalidEvent, LogClosed, LogUnavailable
-from eventlog.events import EVENT_TYPES, Event, SegmentOpened, TornTailClosed, has_free_form
+from eventlog.errors import AppendFailed, EventLogError, LogClosed, LogUnavailable
+from eventlog.events import Event, SegmentOpened, TornTailClosed
 from eventlog.files import Files
 from eventlog.growing import OpenSegment
 from eventlog.locks import Lock, restart_in_child
@@ -56,9 +56,10 @@ class Writer:
         self._appended = False
         self._commits.restart()
 
-    def append(self, events: Sequence[Event], *, sync: bool) -> range:
+    def append(self, events: Sequence[Event | Encoded], *, sync: bool) -> range:
         """Append events, see `EventLog.append_many`."""
-        batch = Batch([_encoded(event) for event in events], sync=sync and self.durability == "fsync")
+        encoded = [event if isinstance(event, tuple) else prepare(event) for event in events]
+        batch = Batch(encoded, sync=sync and self.durability == "fsync")
         self._commits.submit(batch, self._commit)
         return batch.seqs
 
@@ -246,23 +247,3 @@ class Writer:
             self._write(current, closings)
         if rebooted:
             self._lock.set_label(boot_id)
-
-
-def _encoded(event: Event) -> Encoded:
-    kind = type(event)
-    if not isinstance(event, Event):
-        raise InvalidEvent(f"{kind.__name__} is no event")
-    try:
-        encoded = encode_event(event)
-        if has_free_form(event):
-            _check_free_form(*encoded)
-    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
-        raise InvalidEvent(f"{kind.__name__} cannot be written as JSON and read again: {error}") from error
-    return encoded
-
-
-def _check_free_form(tag: str, json: bytes) -> None:
-    """Raise ValueError for what would not be read again; the types of all other fields were checked before."""
-    decode_fields(json, EVENT_TYPES.get(tag, dict))
-    if b"\n" in json:  # of a msgspec.Raw, which is written as it stands
-        raise ValueError("it has a line break between its values")

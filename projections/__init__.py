@@ -21,7 +21,7 @@ from projections.delivery_state import (
 )
 from projections.driver import Live, fold_all, replay
 from projections.fold import Fold
-from projections.index import Index, Known, Place, Revision, content_digest, message_names
+from projections.index import Gist, Index, Known, Place, Revision, content_digest, gist_of, message_names
 from projections.notices import NOTICES, Notice, Notices, open_notices
 from projections.policy import (
     ProbePolicy,
@@ -58,6 +58,7 @@ __all__ = [
     "Delivery",
     "Failure",
     "Fold",
+    "Gist",
     "Index",
     "Known",
     "Lane",
@@ -85,6 +86,7 @@ __all__ = [
     "due_at",
     "eligible",
     "fold_all",
+    "gist_of",
     "is_counted",
     "is_open",
     "is_probed",

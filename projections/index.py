@@ -20,8 +20,8 @@ import msgspec
 
 from eventlog import (
     ConversationNoted,
+    Encoded,
     Entry,
-    Event,
     EventLog,
     LineQuarantined,
     Lock,
@@ -33,12 +33,13 @@ from eventlog import (
     TurnRecorded,
     TurnSkipped,
 )
-from eventlog.codec import decode_line, encode_line
+from eventlog.codec import decode_line, frame
 
 VERSION = 6
 """Of the tables' shape and meaning; an index of another version is made anew."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
+_TURNS_AT_ONCE = 500
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 _TABLES = """
@@ -125,11 +126,16 @@ def message_names(turn: TurnRecorded) -> list[str]:
     ]
 
 
-class _Gist(NamedTuple):
-    """What the index keeps of a turn's content."""
+class Gist(NamedTuple):
+    """What the index keeps of a turn's content: its `content_digest`, and how its last message is named."""
 
     digest: bytes
     last_message: str
+
+
+def gist_of(turn: TurnRecorded) -> Gist:
+    """The gist of a turn. Raises TypeError, ValueError or RecursionError if it cannot be written as JSON."""
+    return Gist(content_digest(turn), message_names(turn)[-1])
 
 
 class Index:
@@ -144,11 +150,11 @@ class Index:
         self._reader: Reader | None = None
         self.lock = Lock(path.with_suffix(".lock")) if path else None
         self._connection: sqlite3.Connection | None = None
-        self._appended: dict[int, _Gist] = {}  # by seq: what need not be decoded and digested again
+        self._appended: dict[int, tuple[TurnHeader, Gist]] = {}  # by seq: what need not be decoded and digested again
 
-    def appended(self, seq: int, turn: TurnRecorded, digest: bytes) -> None:
-        """Be told of a turn that was just appended, with its `content_digest`; `refresh` then takes it in faster."""
-        self._appended[seq] = _Gist(digest, message_names(turn)[-1])
+    def appended(self, seq: int, header: TurnHeader, gist: Gist) -> None:
+        """Be told of a turn that was just appended; `refresh` then takes it in faster."""
+        self._appended[seq] = header, gist
 
     def refresh(self) -> None:
         """Take in what the log has got since the last time. `lock` must be held.
@@ -238,11 +244,11 @@ class Index:
         query = "SELECT 1 FROM noted WHERE source = ? AND conversation = ? AND digest = ?"
         return not self._rows(query, note.source, note.conversation, _note_digest(note))
 
-    def pretend(self, events: Sequence[Event]) -> range:
+    def pretend(self, events: Sequence[Encoded]) -> range:
         """Take in events that were not appended, as if they were; for an index in memory, which nobody else sees."""
         first = max(self._known_seq(), 1) + 1  # an empty log's first line opens its first segment
-        lines = [encode_line(event, seq=first + i, at=_NO_TIME) for i, event in enumerate(events)]
-        self._take(entry for line in lines if (entry := decode_line(line[:-1])))
+        lines = frame(events, first, _NO_TIME).split(b"\n")
+        self._take(entry for line in lines if (entry := decode_line(line)))
         return range(first, first + len(events))
 
     def close(self) -> None:
@@ -290,13 +296,15 @@ class Index:
     def _take(self, entries: Iterable[Entry]) -> None:
         connection, known = self._open(), self._known_seq()
         last: Entry | None = None
+        turns = _TurnRows(connection)
         for entry in entries:
             if entry.seq > known:  # another process may have taken it in already
                 last = entry
-                if entry.type == "TurnRecorded":
-                    _turn_recorded(connection, entry, self._appended.get(entry.seq))
+                if turn := self._appended.get(entry.seq) or _read_turn(entry):
+                    turns.add(entry.seq, *turn)
                 elif handler := _HANDLERS.get(entry.type):
                     handler(connection, entry)
+        turns.write()
         self._appended.clear()
         if last is not None:
             connection.execute("UPDATE state SET last_seq = ?, checksum = ?", (last.seq, _checksum(last)))
@@ -336,42 +344,65 @@ def _checksum(entry: Entry) -> str:
     return entry.line[8:16].decode()
 
 
-def _gist_of(entry: Entry) -> "_Gist | None":
-    turn = entry.event
-    return _Gist(content_digest(turn), message_names(turn)[-1]) if isinstance(turn, TurnRecorded) else None
+def _read_turn(entry: Entry) -> tuple[TurnHeader, Gist] | None:
+    event = entry.event if entry.type == "TurnRecorded" else None
+    return (event.header, gist_of(event)) if isinstance(event, TurnRecorded) else None
 
 
-def _turn_recorded(connection: sqlite3.Connection, entry: Entry, known: "_Gist | None") -> None:
-    gist = known or _gist_of(entry)
-    if gist is None:
-        return
-    turn = entry.view(TurnHeader)
-    lane = (turn.source, turn.user, turn.conversation)
-    connection.execute(
-        "INSERT OR IGNORE INTO conversations (source, user, conversation, turns) VALUES (?, ?, ?, 0)", lane
-    )
-    conversation, turns = connection.execute(
-        "SELECT id, turns FROM conversations WHERE source = ? AND user = ? AND conversation = ?", lane
-    ).fetchone()
-    first = connection.execute(
-        "SELECT conversation, round FROM turns WHERE turn_id = ? AND +conversation = ?",  # no search of all its turns
-        (turn.turn_id, conversation),
-    ).fetchone()
-    if first is None:
-        connection.execute("UPDATE conversations SET turns = turns + 1 WHERE id = ?", (conversation,))
-    connection.execute(
-        "INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            turn.turn_id,
-            gist.digest,
-            entry.seq,
-            turn.revision,
-            conversation,
-            first[1] if first else turns,
-            gist.last_message,
-        ),
-    )
-    connection.executemany("INSERT OR IGNORE INTO had VALUES (?, ?)", [(entry.seq, sink) for sink in turn.delivered_to])
+class _TurnRows:
+    """Turns on their way into the tables: many at once, for each statement costs as much as a turn."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._turns: list[tuple[int, TurnHeader, Gist]] = []
+
+    def add(self, seq: int, header: TurnHeader, gist: Gist) -> None:
+        """Take a turn in, sooner or later."""
+        self._turns.append((seq, header, gist))
+        if len(self._turns) == _TURNS_AT_ONCE:
+            self.write()
+
+    def write(self) -> None:
+        """Take in what was added."""
+        if not self._turns:
+            return
+        lanes = {_lane(header): 0 for _, header, _ in self._turns}
+        turns = dict(self._conversations(lanes))
+        rounds = self._rounds([header.turn_id for _, header, _ in self._turns])
+        rows, had = [], []
+        for seq, header, gist in self._turns:
+            conversation = lanes[_lane(header)]
+            place = (header.turn_id, conversation)
+            if place not in rounds:  # its first revision
+                rounds[place] = turns[conversation]
+                turns[conversation] += 1
+            stands = conversation, rounds[place], gist.last_message
+            rows.append((header.turn_id, gist.digest, seq, header.revision, *stands))
+            had += [(seq, sink) for sink in header.delivered_to]
+        execute = self._connection.executemany
+        execute("INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        execute("UPDATE conversations SET turns = ? WHERE id = ?", [(count, each) for each, count in turns.items()])
+        execute("INSERT OR IGNORE INTO had VALUES (?, ?)", had)
+        self._turns.clear()
+
+    def _conversations(self, lanes: dict[tuple[str, str, str], int]) -> Iterator[tuple[int, int]]:
+        """Number each lane; yields these numbers, each with how many turns there are."""
+        new = "INSERT OR IGNORE INTO conversations (source, user, conversation, turns) VALUES (?, ?, ?, 0)"
+        known = "SELECT id, turns FROM conversations WHERE source = ? AND user = ? AND conversation = ?"
+        self._connection.executemany(new, lanes)
+        for lane in lanes:
+            lanes[lane], turns = self._connection.execute(known, lane).fetchone()
+            yield lanes[lane], turns
+
+    def _rounds(self, turn_ids: Sequence[str]) -> dict[tuple[str, int], int]:
+        """In which round of which conversation those turns stand that are known."""
+        query = "SELECT turn_id, conversation, round FROM turns WHERE turn_id IN (SELECT value FROM json_each(?))"
+        rows = self._connection.execute(query, (msgspec.json.encode(turn_ids).decode(),))
+        return {(turn_id, conversation): number for turn_id, conversation, number in rows}
+
+
+def _lane(turn: TurnHeader) -> tuple[str, str, str]:
+    return turn.source, turn.user, turn.conversation
 
 
 def _turn_skipped(connection: sqlite3.Connection, entry: Entry) -> None:

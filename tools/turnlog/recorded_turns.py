@@ -5,7 +5,7 @@ from typing import IO
 
 import msgspec
 
-from eventlog import Event, EventLog, TurnRecorded
+from eventlog import Encoded, EventLog, TurnRecorded
 
 
 class RecordedTurns:
@@ -25,16 +25,16 @@ class RecordedTurns:
         entry = self._lookup.get(seq)
         return entry.event if entry is not None and isinstance(entry.event, TurnRecorded) else None
 
-    def pretend(self, seqs: Iterable[int], events: Iterable[Event]) -> None:
+    def pretend(self, seqs: Iterable[int], events: Iterable[Encoded]) -> None:
         """Remember turns as if they were in the log."""
         if self._file is None:
             from tempfile import TemporaryFile  # 10 ms that only a dry run needs
 
             self._file = TemporaryFile()  # noqa: SIM115 - it is closed with this
         offset = self._file.seek(0, 2)
-        for seq, event in zip(seqs, events, strict=True):
-            if isinstance(event, TurnRecorded):
-                length = self._file.write(msgspec.json.encode(event))
+        for seq, (kind, json) in zip(seqs, events, strict=True):
+            if kind == "TurnRecorded":
+                length = self._file.write(json)
                 self._pretended[seq] = offset, length
                 offset += length
 

@@ -10,14 +10,27 @@ from typing import Any, Self
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from eventlog import ROLES, ConversationNoted, Durability, Event, EventLog, InvalidEvent, Message, TurnRecorded
-from projections import Index, Known, Standing, content_digest, standing
+from eventlog import (
+    ROLES,
+    ConversationNoted,
+    Durability,
+    Encoded,
+    Event,
+    EventLog,
+    InvalidEvent,
+    Message,
+    TurnRecorded,
+    prepare,
+)
+from projections import Index, Known, Standing, standing
 from turnlog.clock import as_utc
 from turnlog.config import default_user
 from turnlog.convert import convert
 from turnlog.errors import BadTurn
 from turnlog.ids import uuid7
+from turnlog.prepared_turns import PreparedTurn, prepare_turn
 from turnlog.recorded_turns import RecordedTurns
 from turnlog.text import clean
 
@@ -79,7 +92,7 @@ class TurnRecorder:
 
     def record_many(
         self,
-        turns: Iterable[TurnRecorded],
+        turns: Iterable[TurnRecorded | PreparedTurn],
         *,
         more: MoreEvents | None = None,
         adopt: bool = False,
@@ -93,9 +106,10 @@ class TurnRecorder:
         of a turn (see `projections.standing`) is no revision: the newest stays. What it says otherwise than the newest
         is kept beside the log, and named by a note of the conversation.
         """
+        ready = [turn if isinstance(turn, PreparedTurn) else prepare_turn(turn) for turn in turns]
         with self.index.locked():
             batch = _Batch(self, adopt=adopt, keep_newest=keep_newest)
-            for turn in turns:
+            for turn in ready:
                 batch.add(turn)
             batch.write(more(self.index) if more else ())
         if not self._dry_run:
@@ -112,12 +126,13 @@ class TurnRecorder:
         self.turns.close()
         self.log.close()
 
-    def append(self, events: Sequence[Event]) -> range:
+    def append(self, events: Sequence[Event | Encoded]) -> range:
         """Append events without waiting for the disk, under the index's lock; a dry run only pretends to."""
         if not self._dry_run:
             return self.log.append_many(events, sync=False)
-        seqs = self.index.pretend(events)
-        self.turns.pretend(seqs, events)
+        encoded = [event if isinstance(event, tuple) else prepare(event) for event in events]
+        seqs = self.index.pretend(encoded)
+        self.turns.pretend(seqs, encoded)
         return seqs
 
     def keep_blob(self, data: bytes) -> str:
@@ -147,35 +162,37 @@ class _Batch:
         self._adopt = adopt
         self._keep_newest = keep_newest
         self._notes: list[ConversationNoted] = []
-        self._new: dict[str, tuple[TurnRecorded, bytes, int]] = {}  # by turn_id: its digest, and whose seq is to come
+        self._new: dict[str, tuple[PreparedTurn, int]] = {}  # by turn_id, with the place of its result
         recorder.index.refresh()
 
-    def add(self, turn: TurnRecorded) -> None:
+    def add(self, turn: PreparedTurn) -> None:
         """Tell what a turn is; one that the batch has already is looked up again once that is written."""
-        if turn.turn_id in self._new:
+        header = turn.header
+        if header.turn_id in self._new:
             self.write(())
             self._recorder.index.refresh()
-        digest = _digest(turn)
-        known = self._recorder.index.find(turn.turn_id, digest)
-        if known is not None and self._adopt:
-            turn = msgspec.structs.replace(turn, user=known.user, conversation=known.conversation)
-        if known is not None and (known.user, known.conversation) != (turn.user, turn.conversation):
+        known = self._recorder.index.find(header.turn_id, turn.gist.digest)
+        if known is None:
+            self._take(turn.changed(revision=1, supersedes=None))
+            return
+        if not self._adopt and (known.user, known.conversation) != (header.user, header.conversation):
             raise BadTurn(
-                f"the turn {turn.turn_id!r} is recorded for the user {known.user!r} in the conversation "
-                f"{known.conversation!r}, so it cannot be one of {turn.user!r} in {turn.conversation!r}; "
+                f"the turn {header.turn_id!r} is recorded for the user {known.user!r} in the conversation "
+                f"{known.conversation!r}, so it cannot be one of {header.user!r} in {header.conversation!r}; "
                 "give it a turn_id of its own"
             )
-        if known is not None and known.same is not None:
-            self.results.append(Recorded(known.same.seq, turn.turn_id, known.same.revision, new=False))
-            return
-        if known is not None and self._keep_newest and self._is_older(turn, known):
-            self.results.append(Recorded(known.last.seq, turn.turn_id, known.last.revision, new=False))
-            return
-        revision, supersedes = (known.last.revision + 1, known.last.seq) if known else (1, None)
-        if (revision, supersedes) != (turn.revision, turn.supersedes):
-            turn = msgspec.structs.replace(turn, revision=revision, supersedes=supersedes)
-        self._new[turn.turn_id] = (turn, digest, len(self.results))
-        self.results.append(Recorded(0, turn.turn_id, revision, new=True))
+        where = {"user": known.user, "conversation": known.conversation}
+        had = known.same
+        if had is None and self._keep_newest and self._is_older(replace(turn.turn(), **where), known):
+            had = known.last
+        if had is None:
+            self._take(turn.changed(**where, revision=known.last.revision + 1, supersedes=known.last.seq))
+        else:
+            self.results.append(Recorded(had.seq, header.turn_id, had.revision, new=False))
+
+    def _take(self, turn: PreparedTurn) -> None:
+        self._new[turn.header.turn_id] = (turn, len(self.results))
+        self.results.append(Recorded(0, turn.header.turn_id, turn.header.revision, new=True))
 
     def _is_older(self, turn: TurnRecorded, known: Known) -> bool:
         newest = self._recorder.turns.get(known.last.seq)
@@ -190,21 +207,14 @@ class _Batch:
     def write(self, more: Sequence[Event]) -> None:
         """Append what is new, and `more` behind it."""
         try:
-            seqs = self._recorder.append([*(turn for turn, _, _ in self._new.values()), *self._notes, *more])
+            seqs = self._recorder.append([*(turn.encoded for turn, _ in self._new.values()), *self._notes, *more])
         except InvalidEvent as error:
             raise BadTurn(str(error)) from error
-        for seq, (turn, digest, position) in zip(seqs, self._new.values(), strict=False):
-            self._recorder.index.appended(seq, turn, digest)
-            self.results[position] = Recorded(seq, turn.turn_id, turn.revision, new=True)
+        for seq, (turn, place) in zip(seqs, self._new.values(), strict=False):
+            self._recorder.index.appended(seq, turn.header, turn.gist)
+            self.results[place] = Recorded(seq, turn.header.turn_id, turn.header.revision, new=True)
         self._new.clear()
         self._notes.clear()
-
-
-def _digest(turn: TurnRecorded) -> bytes:
-    try:
-        return content_digest(turn)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BadTurn(f"the turn {turn.turn_id!r} cannot be written as JSON: {error}") from error
 
 
 class TurnInProgress:

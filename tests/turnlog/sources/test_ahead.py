@@ -14,6 +14,7 @@ from turnlog.sources import ahead
 from turnlog.sources.base import Chunk, Stream, keep_nothing
 from turnlog.sources.claude_code import ClaudeCode
 from turnlog.sources.importing import ImportCounts, import_streams
+from turnlog.sources.prepared import PreparedChunk, prepare_chunk
 
 PROMPT = '{"type":"user","uuid":"%032d","sessionId":"s%d","message":{"role":"user","content":"%s"}}\n'
 
@@ -32,7 +33,7 @@ def streams(tmp_path: Path) -> list[Stream]:
     return ClaudeCode().discover([tmp_path])
 
 
-def chunks_of(streams: list[Stream], source: ClaudeCode | None = None) -> list[tuple[str, list[Chunk]]]:
+def chunks_of(streams: list[Stream], source: ClaudeCode | None = None) -> list[tuple[str, list[PreparedChunk]]]:
     with ahead.read_ahead(source or ClaudeCode(), streams, keep_nothing, None) as reading:
         return [(stream.name, list(chunks)) for stream, chunks in reading]
 
@@ -53,7 +54,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> "list[subprocess.Popen[bytes]]":
 def test_workers_give_what_reading_here_gives(streams: list[Stream], monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams come in their order, each with all its chunks, equal to those that this process reads."""
     processes = started(monkeypatch)
-    expected = [(stream.name, list(ClaudeCode().read(stream))) for stream in streams]
+    expected = [(stream.name, [*map(prepare_chunk, ClaudeCode().read(stream))]) for stream in streams]
     assert chunks_of(streams) == expected
     assert len(processes) == 3
     assert all(process.returncode == 0 for process in processes)
@@ -97,7 +98,7 @@ class Mortal(ClaudeCode):
 
 def test_a_worker_that_is_lost_is_done_without(streams: list[Stream]) -> None:
     """What it was to read is read here."""
-    expected = [(stream.name, list(ClaudeCode().read(stream))) for stream in streams]
+    expected = [(stream.name, [*map(prepare_chunk, ClaudeCode().read(stream))]) for stream in streams]
     assert chunks_of(streams, Mortal()) == expected
 
 

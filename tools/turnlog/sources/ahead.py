@@ -2,9 +2,9 @@
 
 Reading takes most of an import's time, and a Python process has one core. A worker is started as a program, not forked
 and not by importing the main module again, so that it does not matter who embeds this; it reads one stream after the
-other and sends its chunks as JSON. What it gives is what reading here gives, in the same order. Memory is bounded: each
-stream is one chunk ahead at most, and few streams are begun. With little to read, or one core, everything is read here;
-so it is if a worker cannot be had or is lost.
+other and sends its chunks with their turns encoded, as the log has them. What it gives is what reading here gives, in
+the same order. Memory is bounded: each stream is one chunk ahead at most, and few streams are begun. With little to
+read, or one core, everything is read here; so it is if a worker cannot be had or is lost.
 """
 
 import os
@@ -23,7 +23,8 @@ from typing import IO, Any
 import msgspec
 
 from eventlog import Blobs
-from turnlog.sources.base import Chunk, Keep, Source, Stream, keep_nothing
+from turnlog.sources.base import Keep, Source, Stream, keep_nothing
+from turnlog.sources.prepared import PreparedChunk, prepare_chunk
 
 BYTES_MIN = 16 * 1024 * 1024
 """Less is read sooner than a worker is there."""
@@ -37,7 +38,7 @@ _HEAD = struct.Struct("<Qc")
 _CHUNK, _END, _ERROR, _LOST = b"c", b".", b"!", b"-"
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from turnlog.sources.ahead import serve; serve()"
 
-Reading = Iterator[tuple[Stream, Iterator[Chunk]]]
+Reading = Iterator[tuple[Stream, Iterator[PreparedChunk]]]
 """Streams in order, each with its chunks; those of one are to be taken before the next is asked for."""
 
 
@@ -49,7 +50,7 @@ def read_ahead(source: Source, streams: Sequence[Stream], keep: Keep, blobs: Pat
     workers = workers_for(streams)
     setup = _pickled((source, blobs)) if workers else None
     if setup is None:
-        yield ((stream, source.read(stream, keep=keep)) for stream in streams)
+        yield ((stream, map(prepare_chunk, source.read(stream, keep=keep))) for stream in streams)
         return
     team = _Team(setup, streams, workers)
     try:
@@ -91,7 +92,7 @@ class _Team:
         for thread in self._threads:
             thread.start()
 
-    def chunks(self, number: int, source: Source, keep: Keep) -> Iterator[Chunk]:
+    def chunks(self, number: int, source: Source, keep: Keep) -> Iterator[PreparedChunk]:
         """The chunks of a stream; it is read here if its worker is lost."""
         try:
             while (frame := self._take(number))[0] == _CHUNK:
@@ -99,7 +100,7 @@ class _Team:
             if frame[0] == _ERROR:
                 raise pickle.loads(frame[1])  # noqa: S301 - from a process of our own
             if frame[0] == _LOST:
-                yield from source.read(self._streams[number], keep=keep)
+                yield from map(prepare_chunk, source.read(self._streams[number], keep=keep))
         finally:
             with self._changed:
                 self._done = number + 1
@@ -206,7 +207,7 @@ def serve() -> None:
             stream = pickle.loads(_receive(requests)[1])  # noqa: S301
             try:
                 for chunk in source.read(stream, keep=keep):
-                    _send(answers, _CHUNK, _encode(chunk))
+                    _send(answers, _CHUNK, _encode(prepare_chunk(chunk)))
                 _send(answers, _END, b"")
             except BrokenPipeError:
                 raise
@@ -233,5 +234,5 @@ def _receive(pipe: IO[bytes]) -> tuple[bytes, bytes]:
     return kind, body
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Chunk).decode
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(PreparedChunk).decode

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventlog import (
     ConversationNoted,
@@ -18,11 +18,13 @@ from eventlog import (
     TurnRef,
     TurnSkipped,
 )
-from projections import Index, content_digest
+from projections import Index
 from turnlog.errors import WrongUsage
+from turnlog.prepared_turns import PreparedTurn
 from turnlog.recorder import TurnRecorder
 from turnlog.sources.ahead import read_ahead
 from turnlog.sources.base import Chunk, Named, Source, Stream, Unreadable
+from turnlog.sources.prepared import PreparedChunk, prepare_chunk
 from turnlog.sources.unchanged import Unchanged
 
 RAW_BYTES_MAX = 64 * 1024
@@ -30,6 +32,9 @@ RAW_BYTES_MAX = 64 * 1024
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes were read, and how many turns were found in them, since it was told last."""
+
+
+ChunkT = TypeVar("ChunkT")
 
 
 class ImportCounts(Struct):
@@ -62,7 +67,7 @@ class Since:
         """Whether nothing can be left out."""
         return self._moment is None
 
-    def chunks(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    def chunks(self, chunks: Iterator[PreparedChunk]) -> Iterator[PreparedChunk]:
         """The chunks of one stream, without it."""
         if self._moment is None:
             yield from chunks
@@ -71,14 +76,14 @@ class Since:
         for chunk in chunks:
             turns = tuple(turn for turn in chunk.turns if self._is_meant(turn))
             self.left_out += len(chunk.turns) - len(turns)
-            taken |= {turn.conversation for turn in turns}
-            left |= {turn.conversation for turn in chunk.turns if not self._is_meant(turn)}
+            taken |= {turn.header.conversation for turn in turns}
+            left |= {turn.header.conversation for turn in chunk.turns if not self._is_meant(turn)}
             notes = tuple(n for n in chunk.notes if isinstance(n, NoticeRaised) or n.conversation not in left - taken)
             cursor = None if left else chunk.cursor
-            yield msgspec.structs.replace(chunk, turns=turns, notes=notes, cursor=cursor)
+            yield replace(chunk, turns=turns, notes=notes, cursor=cursor)
 
-    def _is_meant(self, turn: TurnRecorded) -> bool:
-        at = turn.ended_at or turn.started_at
+    def _is_meant(self, turn: PreparedTurn) -> bool:
+        at = turn.header.ended_at or turn.header.started_at
         return at is None or self._moment is None or at >= self._moment
 
 
@@ -112,7 +117,8 @@ def import_streams(
         for stream, chunks in reading:
             found = ImportCounts()
             try:
-                _import_chunks(recorder, source, stream, chunks, progress=progress, since=since, counts=found)
+                meant = since.chunks(chunks) if since else chunks
+                _import_chunks(recorder, source, stream, meant, progress=progress, counts=found)
                 unchanged.note(stream, found.recorded + found.revised + found.unchanged, found.quarantined)
             except WrongUsage as error:
                 if refuse is None:
@@ -135,38 +141,38 @@ def import_stream(
     *,
     hold: Hold = lambda _: False,
     progress: Progress = lambda *_: None,
-    since: Since | None = None,
-    counts: ImportCounts | None = None,
 ) -> ImportCounts:
-    """The same for one stream, from a cursor on; its last turn is left out if it is to be held. `counts` grows."""
-    counts = counts or ImportCounts()
-    chunks = source.read(stream, cursor, keep=recorder.keep_blob)
-    _import_chunks(recorder, source, stream, chunks, hold=hold, progress=progress, since=since, counts=counts)
+    """The same for one stream, from a cursor on; its last turn is left out if it is to be held."""
+    counts = ImportCounts()
+    chunks = _without_held(source.read(stream, cursor, keep=recorder.keep_blob), hold)
+    _import_chunks(recorder, source, stream, map(prepare_chunk, chunks), progress=progress, counts=counts)
     return counts
+
+
+def _without_held(chunks: Iterator[Chunk], hold: Hold) -> Iterator[Chunk]:
+    for chunk, last in _with_last(chunks):
+        held = last and chunk.turns and hold(chunk.turns[-1])
+        yield replace(chunk, turns=chunk.turns[:-1]) if held else chunk
 
 
 def _import_chunks(
     recorder: TurnRecorder,
     source: Source,
     stream: Stream,
-    chunks: Iterator[Chunk],
+    chunks: Iterator[PreparedChunk],
     *,
-    hold: Hold = lambda _: False,
     progress: Progress,
-    since: Since | None,
     counts: ImportCounts,
 ) -> None:
     read = 0
-    for chunk, last in _with_last(since.chunks(chunks) if since else chunks):
-        held = last and chunk.turns and hold(chunk.turns[-1])
-        taken = msgspec.structs.replace(chunk, turns=chunk.turns[:-1]) if held else chunk
-        take_in(recorder, source, stream.name, taken, counts, last=last)
-        progress(max(0, chunk.offset - read), len(taken.turns))  # a stream that was rewritten meanwhile is read anew
+    for chunk, last in _with_last(chunks):
+        take_in(recorder, source, stream.name, chunk, counts, last=last)
+        progress(max(0, chunk.offset - read), len(chunk.turns))  # a stream that was rewritten meanwhile is read anew
         read = chunk.offset
 
 
-def _with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:
-    held: Chunk | None = None
+def _with_last(chunks: Iterator[ChunkT]) -> Iterator[tuple[ChunkT, bool]]:
+    held: ChunkT | None = None
     for chunk in chunks:
         if held is not None:
             yield held, False
@@ -176,7 +182,7 @@ def _with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:
 
 
 def take_in(
-    recorder: TurnRecorder, source: Named, stream: str, chunk: Chunk, counts: ImportCounts, *, last: bool
+    recorder: TurnRecorder, source: Named, stream: str, chunk: PreparedChunk, counts: ImportCounts, *, last: bool
 ) -> None:
     """Record one chunk of a stream, what is news in it, and count that; the cursor of the `last` one in any case.
 
@@ -202,35 +208,36 @@ def take_in(
     counts.quarantined += len(chunk.unreadable)
 
 
-def _delivered_since(index: Index, turns: Sequence[TurnRecorded]) -> list[Event]:
+def _delivered_since(index: Index, turns: Sequence[PreparedTurn]) -> list[Event]:
     """Turns that were recorded as owed and that the source says now some sink has: they need not be sent to it."""
     found: dict[str, list[TurnRef]] = {}
     for turn in turns:
-        known = index.find(turn.turn_id, content_digest(turn)) if turn.delivered_to else None
+        header = turn.header
+        known = index.find(header.turn_id, turn.gist.digest) if header.delivered_to else None
         if known is None or known.same is None:
             continue
         ref = TurnRef(seq=known.same.seq, user=known.user, conversation=known.conversation)
-        for sink in turn.delivered_to:
+        for sink in header.delivered_to:
             if index.knows_sink(sink) and not index.is_told(ref.seq, sink):
                 found.setdefault(sink, []).append(ref)
     reason = "the source says that it was delivered"
     return [TurnSkipped(sink=sink, turns=tuple(refs), reason=reason) for sink, refs in found.items()]
 
 
-def _memberships(index: Index, turns: Sequence[TurnRecorded]) -> list[ConversationNoted]:
+def _memberships(index: Index, turns: Sequence[PreparedTurn]) -> list[ConversationNoted]:
     """Turns that were recorded in another conversation and are in this one too: only the index knows which they are."""
     found: dict[tuple[str, str], list[str]] = {}
-    for turn in turns:
-        known = index.find(turn.turn_id, b"")
-        if known is not None and known.conversation != turn.conversation:
-            found.setdefault((turn.source, turn.conversation), []).append(turn.turn_id)
+    for header in (turn.header for turn in turns):
+        known = index.find(header.turn_id, b"")
+        if known is not None and known.conversation != header.conversation:
+            found.setdefault((header.source, header.conversation), []).append(header.turn_id)
     return [
         ConversationNoted(source=source, conversation=conversation, notes={"shared_turns": turn_ids})
         for (source, conversation), turn_ids in found.items()
     ]
 
 
-def _advanced(source: str, stream: str, chunk: Chunk) -> SourceAdvanced:
+def _advanced(source: str, stream: str, chunk: PreparedChunk) -> SourceAdvanced:
     return SourceAdvanced(source=source, stream=stream, cursor=chunk.cursor, fingerprint=chunk.fingerprint)
 
 

@@ -22,6 +22,7 @@ from turnlog.sources.importing import ImportCounts, take_in
 from turnlog.sources.mailbox import CURSOR_STEP, Mailbox, Parcel
 from turnlog.sources.mailbox_attachments import import_attached
 from turnlog.sources.mailbox_server import MailboxFailed, Session
+from turnlog.sources.prepared import prepare_chunk
 
 RETRY_SECONDS = 1.0
 RETRY_SECONDS_MAX = 300.0
@@ -148,7 +149,7 @@ def record_parcel(recorder: TurnRecorder, mailbox: Mailbox, parcel: Parcel, say:
     for program in _news(recorder, chunk):
         say(f"an export of {program} can be downloaded for a while; `turnlog sources` shows where")
     taken = structs.replace(chunk, unreadable=(*chunk.unreadable, *unreadable))
-    take_in(recorder, mailbox, mailbox.stream, taken, counts, last=True)
+    take_in(recorder, mailbox, mailbox.stream, prepare_chunk(taken), counts, last=True)
     return counts
 
 

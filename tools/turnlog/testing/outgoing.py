@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eventlog import EventLog, TurnRecorded
-from eventlog.codec import encode_line
+from eventlog.codec import encode_event, encode_line
 from projections import Index
 from turnlog.sinks.base import OutgoingTurn
 from turnlog.testing.clock import START
@@ -24,7 +24,7 @@ def outgoing(turns: Sequence[TurnRecorded], *, attempt: int = 1_000_000) -> list
             OutgoingTurn(
                 seq, START, turn, len(encode_line(turn, seq=seq, at=START)) - 1, attempt, place=index.place(seq)
             )
-            for seq, turn in zip(index.pretend(turns), turns, strict=True)
+            for seq, turn in zip(index.pretend([*map(encode_event, turns)]), turns, strict=True)
         ]
     finally:
         index.close()
