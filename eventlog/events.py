@@ -11,7 +11,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, convert
 
 from eventlog.checks import CheckedWhenMade
 
@@ -93,7 +93,7 @@ class TurnRecorded(TurnHeader, frozen=True, tag="TurnRecorded", kw_only=True):
     @property
     def header(self) -> TurnHeader:
         """The same without its content."""
-        return TurnHeader(**{name: getattr(self, name) for name in TurnHeader.__struct_fields__})
+        return convert(self, TurnHeader, from_attributes=True)
 
 
 class SyncAttempted(Event, frozen=True, kw_only=True):

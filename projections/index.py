@@ -65,6 +65,14 @@ CREATE TABLE noted (
 CREATE TABLE raised (source TEXT, notice TEXT, PRIMARY KEY (source, notice)) WITHOUT ROWID;
 """
 
+_CONVERSATIONS = """
+SELECT turns.turn_id, conversations.conversation
+FROM json_each(?) AS wanted
+JOIN turns ON turns.turn_id = wanted.value
+JOIN conversations ON turns.conversation = conversations.id
+ORDER BY turns.revision
+"""
+
 _PLACES = """
 SELECT turns.seq, turns.round, before.turn_id, before.last_message
 FROM json_each(?) AS wanted
@@ -189,6 +197,10 @@ class Index:
         same = next((Revision(seq, revision) for seq, revision, known, *_ in rows if known == digest), None)
         seq, revision, _, user, conversation = rows[0]
         return Known(user, conversation, Revision(seq, revision), same)
+
+    def conversations(self, turn_ids: Sequence[str]) -> dict[str, str]:
+        """In which conversations those of the turns stand that are known."""
+        return dict(self._rows(_CONVERSATIONS, msgspec.json.encode(turn_ids).decode()))
 
     def place(self, seq: int) -> Place:
         """Where the turn recorded at `seq` stands in its conversation."""

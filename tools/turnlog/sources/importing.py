@@ -227,9 +227,10 @@ def _delivered_since(index: Index, turns: Sequence[PreparedTurn]) -> list[Event]
 def _memberships(index: Index, turns: Sequence[PreparedTurn]) -> list[ConversationNoted]:
     """Turns that were recorded in another conversation and are in this one too: only the index knows which they are."""
     found: dict[tuple[str, str], list[str]] = {}
-    for header in (turn.header for turn in turns):
-        known = index.find(header.turn_id, b"")
-        if known is not None and known.conversation != header.conversation:
+    headers = [turn.header for turn in turns]
+    known = index.conversations([header.turn_id for header in headers])
+    for header in headers:
+        if known.get(header.turn_id, header.conversation) != header.conversation:
             found.setdefault((header.source, header.conversation), []).append(header.turn_id)
     return [
         ConversationNoted(source=source, conversation=conversation, notes={"shared_turns": turn_ids})
