@@ -155,3 +155,14 @@ def test_a_mailbox_in_the_file_is_validated(cli: Cli) -> None:
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if isinstance(value, str)]
     (cli.directory / "turnlog.toml").write_text("[[sources]]\n" + "\n".join(lines) + '\npasword = { env = "X" }\n')
     assert "did you mean 'password'" in cli.refused(78, "watch")
+
+
+def test_a_password_that_is_missing_is_told_before_anything_starts(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`turnlog config check` names the source and where its password was looked for, and ends 78."""
+    monkeypatch.setenv("MAIL_PASSWORD", PASSWORD)
+    assert cli(*ADD, "--host", HOST).code == 0
+    assert cli("config", "check").code == 0
+    monkeypatch.delenv("MAIL_PASSWORD")
+    sentence = cli.refused(78, "config", "check")
+    assert "source 'mailbox': the secret in the environment variable MAIL_PASSWORD is missing or empty" in sentence
+    assert sentence == cli.refused(78, "daemon", "start")
