@@ -39,7 +39,7 @@ VERSION = 6
 """Of the tables' shape and meaning; an index of another version is made anew."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_TURNS_AT_ONCE = 500
+_CONVERSATIONS_AT_ONCE = 1000
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 _TABLES = """
@@ -316,7 +316,7 @@ class Index:
                     turns.add(entry.seq, *turn)
                 elif handler := _HANDLERS.get(entry.type):
                     handler(connection, entry)
-        turns.write()
+        turns.finish()
         self._appended.clear()
         if last is not None:
             connection.execute("UPDATE state SET last_seq = ?, checksum = ?", (last.seq, _checksum(last)))
@@ -362,59 +362,41 @@ def _read_turn(entry: Entry) -> tuple[TurnHeader, Gist] | None:
 
 
 class _TurnRows:
-    """Turns on their way into the tables: many at once, for each statement costs as much as a turn."""
+    """Takes turns into the tables; how many turns each conversation has is kept here until `finish`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._turns: list[tuple[int, TurnHeader, Gist]] = []
+        self._execute = connection.execute
+        self._conversations: dict[tuple[str, str, str], list[int]] = {}  # by lane: its number, how many turns
 
-    def add(self, seq: int, header: TurnHeader, gist: Gist) -> None:
-        """Take a turn in, sooner or later."""
-        self._turns.append((seq, header, gist))
-        if len(self._turns) == _TURNS_AT_ONCE:
-            self.write()
+    def add(self, seq: int, turn: TurnHeader, gist: Gist) -> None:
+        """Take in the turn recorded at `seq`; its first revision is a round of its own."""
+        lane = (turn.source, turn.user, turn.conversation)
+        known = self._conversations.get(lane) or self._conversation(lane)
+        query = "SELECT round FROM turns WHERE turn_id = ? AND +conversation = ?"  # no search of all its turns
+        first = self._execute(query, (turn.turn_id, known[0])).fetchone()
+        row = (turn.turn_id, gist.digest, seq, turn.revision, known[0], first[0] if first else known[1])
+        self._execute("INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, gist.last_message))
+        if first is None:
+            known[1] += 1
+        for sink in turn.delivered_to:
+            self._execute("INSERT OR IGNORE INTO had VALUES (?, ?)", (seq, sink))
 
-    def write(self) -> None:
-        """Take in what was added."""
-        if not self._turns:
-            return
-        lanes = {_lane(header): 0 for _, header, _ in self._turns}
-        turns = dict(self._conversations(lanes))
-        rounds = self._rounds([header.turn_id for _, header, _ in self._turns])
-        rows, had = [], []
-        for seq, header, gist in self._turns:
-            conversation = lanes[_lane(header)]
-            place = (header.turn_id, conversation)
-            if place not in rounds:  # its first revision
-                rounds[place] = turns[conversation]
-                turns[conversation] += 1
-            stands = conversation, rounds[place], gist.last_message
-            rows.append((header.turn_id, gist.digest, seq, header.revision, *stands))
-            had += [(seq, sink) for sink in header.delivered_to]
-        execute = self._connection.executemany
-        execute("INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        execute("UPDATE conversations SET turns = ? WHERE id = ?", [(count, each) for each, count in turns.items()])
-        execute("INSERT OR IGNORE INTO had VALUES (?, ?)", had)
-        self._turns.clear()
+    def finish(self) -> None:
+        """Write what is kept here."""
+        for conversation, turns in self._conversations.values():
+            self._execute("UPDATE conversations SET turns = ? WHERE id = ?", (turns, conversation))
+        self._conversations.clear()
 
-    def _conversations(self, lanes: dict[tuple[str, str, str], int]) -> Iterator[tuple[int, int]]:
-        """Number each lane; yields these numbers, each with how many turns there are."""
-        new = "INSERT OR IGNORE INTO conversations (source, user, conversation, turns) VALUES (?, ?, ?, 0)"
-        known = "SELECT id, turns FROM conversations WHERE source = ? AND user = ? AND conversation = ?"
-        self._connection.executemany(new, lanes)
-        for lane in lanes:
-            lanes[lane], turns = self._connection.execute(known, lane).fetchone()
-            yield lanes[lane], turns
-
-    def _rounds(self, turn_ids: Sequence[str]) -> dict[tuple[str, int], int]:
-        """In which round of which conversation those turns stand that are known."""
-        query = "SELECT turn_id, conversation, round FROM turns WHERE turn_id IN (SELECT value FROM json_each(?))"
-        rows = self._connection.execute(query, (msgspec.json.encode(turn_ids).decode(),))
-        return {(turn_id, conversation): number for turn_id, conversation, number in rows}
-
-
-def _lane(turn: TurnHeader) -> tuple[str, str, str]:
-    return turn.source, turn.user, turn.conversation
+    def _conversation(self, lane: tuple[str, str, str]) -> list[int]:
+        if len(self._conversations) == _CONVERSATIONS_AT_ONCE:
+            self.finish()
+        query = "SELECT id, turns FROM conversations WHERE source = ? AND user = ? AND conversation = ?"
+        row = self._execute(query, lane).fetchone()
+        if row is None:
+            new = "INSERT INTO conversations (source, user, conversation, turns) VALUES (?, ?, ?, 0)"
+            row = self._execute(new, lane).lastrowid, 0
+        known = self._conversations[lane] = list(row)
+        return known
 
 
 def _turn_skipped(connection: sqlite3.Connection, entry: Entry) -> None:
