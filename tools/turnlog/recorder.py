@@ -97,6 +97,7 @@ class TurnRecorder:
         more: MoreEvents | None = None,
         adopt: bool = False,
         keep_newest: bool = False,
+        sync: bool = True,
     ) -> list[Recorded]:
         """Record turns in order, in one write and one sync; their `revision` and `supersedes` are set here.
 
@@ -104,7 +105,8 @@ class TurnRecorder:
         `adopt` a turn that is known stays with the user and in the conversation that it is known in. Otherwise raises
         BadTurn if they are others than before; AppendFailed if the system refuses. With `keep_newest` an older state
         of a turn (see `projections.standing`) is no revision: the newest stays. What it says otherwise than the newest
-        is kept beside the log, and named by a note of the conversation.
+        is kept beside the log, and named by a note of the conversation. Without `sync` nothing of it is promised to be
+        durable until `sync` is called.
         """
         ready = [turn if isinstance(turn, PreparedTurn) else prepare_turn(turn) for turn in turns]
         with self.index.locked():
@@ -112,9 +114,14 @@ class TurnRecorder:
             for turn in ready:
                 batch.add(turn)
             batch.write(more(self.index) if more else ())
-        if not self._dry_run:
-            self.log.sync()  # `unchanged` is an acknowledgement too: the turn may be another writer's, not synced yet
+        if sync:
+            self.sync()  # `unchanged` is an acknowledgement too: the turn may be another writer's, not synced yet
         return batch.results
+
+    def sync(self) -> None:
+        """Return when all that was recorded is as durable as this recorder promises. Raises AppendFailed."""
+        if not self._dry_run:
+            self.log.sync()
 
     def turn(self, *, conversation: str = "default", user: str | None = None, **fields: Any) -> "TurnInProgress":
         """A turn that is said message by message in a `with` block and recorded at its end, also when interrupted."""

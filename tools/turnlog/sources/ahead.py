@@ -3,8 +3,9 @@
 Reading takes most of an import's time, and a Python process has one core. A worker is started as a program, not forked
 and not by importing the main module again, so that it does not matter who embeds this; it reads one stream after the
 other and sends its chunks with their turns encoded, as the log has them. What it gives is what reading here gives, in
-the same order. Memory is bounded: each stream is one chunk ahead at most, and few streams are begun. With little to
-read, or one core, everything is read here; so it is if a worker cannot be had or is lost.
+the same order. Memory is bounded: few streams are begun, and of each a few megabytes wait at most; that much is needed
+for the streams behind the first one to be read at all while that one is. With little to read, or one core, everything
+is read here; so it is if a worker cannot be had or is lost.
 """
 
 import os
@@ -33,6 +34,7 @@ WORKERS_MAX = 4
 """More of them give more than one process can record."""
 
 _STREAMS_AHEAD = 2  # a worker
+_BYTES_AHEAD = 4 * 1024 * 1024  # a stream
 _PATIENCE_SECONDS = 10
 _HEAD = struct.Struct("<Qc")
 _CHUNK, _END, _ERROR, _LOST = b"c", b".", b"!", b"-"
@@ -85,6 +87,7 @@ class _Team:
         self._streams = streams
         self._changed = threading.Condition()
         self._frames: list[deque[tuple[bytes, bytes]]] = [deque() for _ in streams]
+        self._waiting_bytes = [0 for _ in streams]
         self._given = self._done = 0
         self._ahead = workers * _STREAMS_AHEAD
         self._is_stopped = False
@@ -118,7 +121,9 @@ class _Team:
         with self._changed:
             self._changed.wait_for(lambda: self._frames[number])
             self._changed.notify_all()
-            return self._frames[number].popleft()
+            frame = self._frames[number].popleft()
+            self._waiting_bytes[number] -= len(frame[1])
+            return frame
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
@@ -149,8 +154,9 @@ class _Team:
     def _put(self, number: int, frame: tuple[bytes, bytes]) -> bool:
         """Whether anybody wants more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_stopped or not self._frames[number])
+            self._changed.wait_for(lambda: self._is_stopped or self._waiting_bytes[number] < _BYTES_AHEAD)
             self._frames[number].append(frame)
+            self._waiting_bytes[number] += len(frame[1])
             self._changed.notify_all()
             return not self._is_stopped
 

@@ -22,6 +22,12 @@ Keep = Callable[[bytes], str]
 PAYLOAD_BYTES_MAX = 64 * 1024
 """What is larger than this is kept beside the log; so is what is no text, whatever its size."""
 
+CHUNK_BYTES = 2 * 1024 * 1024
+"""So much of a stream makes a chunk."""
+
+CHUNK_TURNS_MAX = 500
+"""So many turns make one too, and so do as many pieces that cannot be read."""
+
 
 def keep_nothing(data: bytes) -> str:
     """A `Keep` for whoever only wants to know what there is."""

@@ -51,9 +51,10 @@ from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
 from turnlog.sources.claude_code_agents import Agents, is_own_file, read_meta, transcript_of_meta, transcripts_in
+from turnlog.sources.claude_code_lines import type_of
 from turnlog.sources.claude_code_outputs import Outputs
 from turnlog.sources.claude_code_payloads import Payloads
-from turnlog.sources.claude_code_records import STATES, Messages, type_of
+from turnlog.sources.claude_code_records import STATES, Messages
 from turnlog.sources.claude_code_session import Session
 from turnlog.sources.files import open_regular, path_text, refusal
 from turnlog.sources.objects import objects_on

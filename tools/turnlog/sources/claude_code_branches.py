@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from turnlog.sources.claude_code_lines import Record
 from turnlog.sources.claude_code_prompts import kind_of
-from turnlog.sources.claude_code_records import uuid_of
 
 _TURN_BITS = 32
 
@@ -28,13 +28,12 @@ class Branches:
         self._summaries: dict[str, str] = {}
         self._gist = 0
 
-    def is_known(self, fields: dict[str, Any]) -> bool:
+    def is_known(self, record: Record) -> bool:
         """Whether the very same record was there before; what has no id is another one each time."""
-        uuid = uuid_of(fields)
-        if uuid is None:
+        if record.uuid is None:
             return False
-        self._gist = _gist(fields)
-        known = self._known.get(hash(uuid))
+        self._gist = _gist(record)
+        known = self._known.get(hash(record.uuid))
         return known is not None and known >> _TURN_BITS == self._gist
 
     def is_turn(self, uuid: str) -> bool:
@@ -84,11 +83,14 @@ class Branches:
         return found[-1] if found else None
 
 
-def _gist(fields: dict[str, Any]) -> int:
-    """A hash of which record this is and what it says, but for what differs between its copies."""
-    message, attachment = fields.get("message"), fields.get("attachment")
-    content = message.get("content") if type(message) is dict else fields.get("content")
-    said = [fields.get("uuid"), fields.get("type"), fields.get("subtype"), kind_of(attachment)]
+def _gist(record: Record) -> int:
+    """A hash of what a record says, but for what differs between its copies."""
+    message = record.fields.get("message")
+    content = message.get("content") if type(message) is dict else record.fields.get("content")
+    if record.kind not in ("user", "assistant"):
+        said = [record.kind, record.fields.get("subtype"), kind_of(record.fields.get("attachment"))]
+    else:
+        said = [record.kind]
     if type(content) is list:
         said += map(_gist_of_block, content)
     else:

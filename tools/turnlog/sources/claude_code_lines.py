@@ -9,9 +9,10 @@ import os
 import re
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Self
 
 import msgspec
+from msgspec import Struct
 
 from turnlog.sources.base import Unreadable
 from turnlog.sources.files import file_stamp
@@ -36,10 +37,14 @@ _decode = msgspec.json.Decoder().decode
 _RECORD_START = re.compile(rb'\{ ?"(?:parentUuid|type|isSidechain|uuid|sessionId|timestamp|userType|cwd|message)" ?:')
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True):
     """One object of a file, by the line that it stands on."""
 
     fields: dict[str, Any]
+    kind: str
+    """Its type; the oldest records have none, but the role in their message. Empty where there is neither."""
+
+    uuid: str | None
     line: int
     start: int
     """Where its line begins, in bytes from the beginning of the file."""
@@ -50,6 +55,27 @@ class Record(NamedTuple):
 
     replaced: int = 0
     """How many lone surrogates stood in it."""
+
+    def saying(self, fields: dict[str, Any], *, is_first: bool | None = None) -> Self:
+        """The record with other fields."""
+        is_first = self.is_first if is_first is None else is_first
+        return type(self)(
+            fields, type_of(fields), uuid_of(fields), self.line, self.start, self.size_bytes, is_first, self.replaced
+        )
+
+
+def type_of(fields: dict[str, Any]) -> str:
+    """A record's type, see `Record.kind`."""
+    kind = fields.get("type")
+    if kind is None and isinstance(fields.get("message"), dict):
+        kind = fields["message"].get("role")
+    return kind if isinstance(kind, str) else ""
+
+
+def uuid_of(fields: dict[str, Any]) -> str | None:
+    """A record's id, None where it has none."""
+    uuid = fields.get("uuid")
+    return uuid if isinstance(uuid, str) and uuid else None
 
 
 class Lines:
@@ -81,7 +107,7 @@ class Lines:
             if self._holding in raw and not (len(raw) < 5 and raw in EMPTY_LINES):
                 fields = _decode_whole(raw)
                 if fields is not None:
-                    yield Record(fields, self.line, self.offset, len(raw))
+                    yield self._record(fields, raw)
                 else:
                     self._damaged.note(raw)
                     yield from (p for p in self._pieces(raw) if is_whole or isinstance(p, Record))
@@ -90,6 +116,10 @@ class Lines:
             self._advance(raw)
             if fields is None and (run := self._damaged.behind(self._file)):
                 yield from self._together(run)
+
+    def _record(self, fields: dict[str, Any], raw: bytes, *, is_first: bool = True, replaced: int = 0) -> Record:
+        kind, uuid = type_of(fields), uuid_of(fields)
+        return Record(fields, kind, uuid, self.line, self.offset, len(raw), is_first, replaced)
 
     def _advance(self, raw: bytes) -> None:
         self.digest.update(raw)
@@ -122,7 +152,7 @@ class Lines:
                 yield Unreadable(where, reason, piece)
             else:
                 cleaned, replaced = clean(found)
-                yield Record(cleaned, self.line, self.offset, len(piece), number == 1, replaced)
+                yield self._record(cleaned, piece, is_first=number == 1, replaced=replaced)
 
 
 def _decode_whole(raw: bytes) -> dict[str, Any] | None:

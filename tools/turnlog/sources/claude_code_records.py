@@ -6,6 +6,7 @@ alike (`META`) is left out of it, since it belongs to the turn. Fields that are 
 
 from collections import Counter
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from typing import Any
 
 from eventlog import Message, Part
@@ -54,14 +55,14 @@ class Messages:
         self._timezone = timezone
 
     def message(
-        self, record: Record, kind: str, *, name: str | None, typed: bool, previous: str | None, unknown: Counter[str]
+        self, record: Record, *, name: str | None, typed: bool, previous: str | None, unknown: Counter[str]
     ) -> Message:
-        """What the record says. `kind` is its type, `name` the sub-agent's that said it, `typed` tells of a `user`
+        """What the record says. `name` is the sub-agent's that said it, `typed` tells of a `user`
         record or an attachment that a person typed it, `previous` is the id of the message before it in its thread,
         `unknown` counts the types that nobody knows.
         """
-        fields = record.fields
-        self._payloads.record_bytes = record.size_bytes
+        fields, kind, payloads = record.fields, record.kind, self._payloads
+        payloads.begin(record)
         rest = _rest(fields, _HANDLED)
         at = self.time(fields)
         if at is None and _tells(fields.get("timestamp")):
@@ -76,8 +77,8 @@ class Messages:
         else:
             role, content = self._told(record, kind, rest, parts, unknown)
         if rest:
-            parts.append(Part(type="fields", **self._payloads.data(rest)))
-        return Message("user" if typed else role, content, uuid_of(fields), at, name, tuple(parts))
+            parts.append(Part("fields", **payloads.data(rest)))
+        return Message("user" if typed else role, content, record.uuid, at, name, tuple(parts))
 
     def time(self, fields: dict[str, Any]) -> datetime | None:
         """When a record was written, None if it does not say."""
@@ -197,17 +198,17 @@ class Messages:
     def raw(self, record: Record) -> Part:
         """A record as it is, for types that nobody knows; but for what differs between its copies."""
         fields = record.fields
-        if uuid_of(fields):
+        if record.uuid:
             fields = {key: value for key, value in fields.items() if key not in _OF_THE_COPY}
-        return Part("record", name=type_of(fields) or None, **self._payloads.data(fields))
+        return Part("record", name=record.kind or None, **self._payloads.data(fields))
 
     def state(self, record: Record) -> Any:
         """A record of the session's state as a note has it."""
-        return self.noted(record.fields, record.size_bytes)
+        return self.noted(record.fields, record)
 
-    def noted(self, value: dict[str, Any], record_bytes: int) -> Any:
-        """Plain data as a note has it, from a record of that size; what is too large for one by digest."""
-        self._payloads.record_bytes = record_bytes
+    def noted(self, value: dict[str, Any], of: Record) -> Any:
+        """Plain data of a record as a note has it; what is too large for one by digest."""
+        self._payloads.begin(of)
         given = self._payloads.data(value)
         return given["data"] if "data" in given else {"type": value.get("type"), **given}
 
@@ -230,22 +231,16 @@ def queued_text(fields: dict[str, Any]) -> str:
     return "\n\n".join(texts_of(fields["attachment"].get("prompt")))
 
 
-def type_of(fields: dict[str, Any]) -> str:
-    """A record's type; the oldest have none, but the role in their message. Empty where there is neither."""
-    kind = fields.get("type")
-    if kind is None and isinstance(fields.get("message"), dict):
-        kind = fields["message"].get("role")
-    return kind if isinstance(kind, str) else ""
-
-
-def uuid_of(fields: dict[str, Any]) -> str | None:
-    """A record's id, None where it has none."""
-    return _text(fields.get("uuid"))
-
-
 def _rest(values: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     """The fields that say something, but for those that are known."""
-    return {key: value for key, value in values.items() if key not in known and (value or _tells(value))}
+    keys = _keys_besides(known, *values)
+    return {key: value for key in keys if (value := values[key]) or _tells(value)} if keys else {}
+
+
+@lru_cache(maxsize=1024)
+def _keys_besides(known: frozenset[str], *keys: str) -> list[str]:
+    """Those that are not known, in order; records of a kind have the same ones."""
+    return [key for key in keys if key not in known]
 
 
 def _text(value: Any) -> str | None:

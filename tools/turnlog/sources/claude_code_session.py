@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from eventlog import ConversationNoted, TurnRecorded
-from turnlog.sources.base import Chunk, Unreadable
+from turnlog.sources.base import CHUNK_BYTES, CHUNK_TURNS_MAX, Chunk, Unreadable
 from turnlog.sources.claude_code_agents import AgentFile, Agents
 from turnlog.sources.claude_code_branches import Branches, MustStartOver
 from turnlog.sources.claude_code_lines import Lines, Record
@@ -17,13 +17,10 @@ from turnlog.sources.claude_code_outputs import Outputs
 from turnlog.sources.claude_code_payloads import canonical
 from turnlog.sources.claude_code_prompts import is_prompt, kind_of, texts_of
 from turnlog.sources.claude_code_queue import Queue
-from turnlog.sources.claude_code_records import STATES, Messages, is_queued_prompt, queued_text, type_of, uuid_of
+from turnlog.sources.claude_code_records import STATES, Messages, is_queued_prompt, queued_text
 from turnlog.sources.claude_code_turn import TurnBuilder
 from turnlog.sources.files import digest_of_prefix, path_text
 from turnlog.text import clean
-
-CHUNK_TURNS_MAX = 500
-CHUNK_BYTES = 4 * 1024 * 1024
 
 _HELD_MAX = 4
 """How many turns wait for the sub-agents that they started."""
@@ -91,12 +88,13 @@ class Session:
 
     def _chunks(self) -> Iterator[Chunk]:
         for piece in self._lines.read():
-            if isinstance(piece, Unreadable):
-                self._unreadable.append(piece)
-            else:
+            if isinstance(piece, Record):
                 self._bytes += piece.size_bytes
                 self._take(piece)
-                self._close_turns()
+                if len(self._open) > 1:
+                    self._close_turns()
+            else:
+                self._unreadable.append(piece)
             if len(self._turns) + len(self._unreadable) >= CHUNK_TURNS_MAX or self._bytes >= CHUNK_BYTES:
                 self.is_rewritten = not self._lines.is_unchanged()
                 if self.is_rewritten:
@@ -154,13 +152,11 @@ class Session:
     # --- records ------------------------------------------------------------------------------------------------------
 
     def _take(self, record: Record) -> None:
-        fields = record.fields
-        session = fields.get("sessionId")
-        if not self._id and isinstance(session, str):
+        fields, kind = record.fields, record.kind
+        if not self._id and isinstance(session := fields.get("sessionId"), str):
             self._id = session
-        if self._branches.is_known(fields) or not fields:
+        if self._branches.is_known(record) or not fields:
             return
-        kind = type_of(fields)
         if kind in STATES:
             self._take_state(record, kind)
         elif kind == "progress":
@@ -168,13 +164,13 @@ class Session:
         elif fields.get("isSidechain") is True:
             self._take_side(record)
         else:
-            self._say(record, kind)
+            self._say(record)
         current = self._open[-1]
-        self._branches.add(uuid_of(fields), current.number if current.has_prompt else current.number - 1)
+        self._branches.add(record.uuid, current.number if current.has_prompt else current.number - 1)
 
-    def _say(self, record: Record, kind: str) -> None:
+    def _say(self, record: Record) -> None:
         """Something of the conversation itself: a prompt, which begins a turn, or what follows it."""
-        fields = record.fields
+        fields, kind = record.fields, record.kind
         typed = is_prompt(fields) if kind == "user" else kind == "attachment" and is_queued_prompt(fields)
         if typed:
             if self._open[-1].has_prompt:
@@ -183,7 +179,7 @@ class Session:
         current = self._open[-1]
         if not current.key:
             self._name_turn(current, record)
-        current.add(record, kind, self._messages, typed=typed)
+        current.add(record, self._messages, typed=typed)
         if kind == "user":
             self._take_results(fields, current)
 
@@ -200,11 +196,11 @@ class Session:
     def _name_turn(self, turn: TurnBuilder, record: Record) -> None:
         """Give a turn its identity: that of the record that begins it. Part of the turn ids; do not change."""
         fields = record.fields
-        uuid, before = uuid_of(fields), self._previous or self._session()
-        if type_of(fields) == "attachment" and is_queued_prompt(fields):
+        uuid, before = record.uuid, self._previous or self._session()
+        if record.kind == "attachment" and is_queued_prompt(fields):
             turn.key = derive(before, queued_text(fields))
         elif uuid is None or len(uuid) < _UUID_LENGTH_MIN or self._branches.is_turn(uuid):
-            turn.key = derive(before, canonical(fields.get("message") or fields.get("attachment") or type_of(fields)))
+            turn.key = derive(before, canonical(fields.get("message") or fields.get("attachment") or record.kind))
         else:
             turn.key = uuid
         session = fields.get("sessionId")
@@ -240,7 +236,7 @@ class Session:
         turn, thread = self._open[-1], None
         for turn in reversed(self._open):
             thread = turn.thread_of(fields.get("parentUuid"))
-            if thread is None and type_of(fields) == "user" and not fields.get("parentUuid"):
+            if thread is None and record.kind == "user" and not fields.get("parentUuid"):
                 thread = turn.call_for(prompt)
             if thread is not None:
                 break
@@ -248,8 +244,8 @@ class Session:
             turn = self._open[-1]
         if not turn.key:
             self._name_turn(turn, record)
-        thread = thread or f"agent {fields.get('agentId') or uuid_of(fields) or ''}"
-        turn.add(record, type_of(fields), self._messages, thread=thread)
+        thread = thread or f"agent {fields.get('agentId') or record.uuid or ''}"
+        turn.add(record, self._messages, thread=thread)
 
     def _take_state(self, record: Record, kind: str) -> None:
         fields = record.fields
@@ -260,7 +256,7 @@ class Session:
         if kind == "summary" and isinstance(fields.get("summary"), str):
             self._branches.add_summary(fields)
         if kind == "queue-operation" and (taken := self._queue.take(fields, record.start)) is not None:
-            self._say(self._delivered(record, taken), "attachment")
+            self._say(self._delivered(record, taken))
 
     def _delivered(self, record: Record, text: str) -> Record:
         """What was taken out of the queue for the assistant, in the form that newer versions write it in."""
@@ -274,7 +270,7 @@ class Session:
         fields = {**record.fields, "type": "attachment", "attachment": command, "uuid": key}
         for name in ("operation", "content"):
             fields.pop(name, None)
-        return record._replace(fields=fields, is_first=False)
+        return record.saying(fields, is_first=False)
 
     def _take_progress(self, record: Record) -> None:
         """A tick of something that goes on: of each, the last one is kept, and what a sub-agent said meanwhile."""
@@ -287,10 +283,10 @@ class Session:
             turn = self._asker(call) or self._open[-1]
             copy = {**said, "isSidechain": True, "agentId": data.get("agentId")}
             thread = call if isinstance(call, str) and call else f"agent {data.get('agentId')}"
-            turn.add_copy(record._replace(fields=copy), thread)
+            turn.add_copy(record.saying(copy), thread)
         tick = {key: value for key, value in data.items() if key not in ("message", "normalizedMessages")}
         what = [call, *(str(data.get(key)) for key in ("type", "hookName", "command", "status", "query", "agentId"))]
-        self._open[-1].ticks[str(what)] = self._messages.noted({"parentToolUseID": call, **tick}, record.size_bytes)
+        self._open[-1].ticks[str(what)] = self._messages.noted({"parentToolUseID": call, **tick}, record)
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
@@ -367,18 +363,18 @@ class Session:
                 self._take_of_agent(piece, turn, thread, agent.agent_id)
 
     def _take_of_agent(self, record: Record, turn: TurnBuilder, thread: str, agent_id: str) -> None:
-        kind, uuid = type_of(record.fields), uuid_of(record.fields)
-        if uuid is not None and turn.has(uuid):
+        kind = record.kind
+        if record.uuid is not None and turn.has(record.uuid):
             return
         if kind in STATES:
             turn.states.append(self._messages.state(record))
         elif kind == "progress":
             data = record.fields.get("data")
             tick = data if isinstance(data, dict) else {"data": data}
-            turn.ticks[f"{agent_id} {len(turn.ticks)}"] = self._messages.noted(tick, record.size_bytes)
+            turn.ticks[f"{agent_id} {len(turn.ticks)}"] = self._messages.noted(tick, record)
         else:
-            fields = record.fields if record.fields.get("agentId") else {**record.fields, "agentId": agent_id}
-            turn.add(record._replace(fields=fields), kind, self._messages, thread=thread)
+            named = record if record.fields.get("agentId") else record.saying({**record.fields, "agentId": agent_id})
+            turn.add(named, self._messages, thread=thread)
 
 
 def derive(before: str, what: str | bytes, more: str = "") -> str:

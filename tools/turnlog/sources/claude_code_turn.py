@@ -13,7 +13,7 @@ from eventlog import Message, TurnRecorded
 from turnlog.sources.claude_code_lines import Record
 from turnlog.sources.claude_code_payloads import canonical
 from turnlog.sources.claude_code_prompts import blocks_of, kind_of
-from turnlog.sources.claude_code_records import META, Messages, type_of, uuid_of
+from turnlog.sources.claude_code_records import META, Messages
 from turnlog.sources.claude_code_usage import UsageTally
 
 MAIN = ""
@@ -59,13 +59,13 @@ class TurnBuilder:
         self._unknown: Counter[str] = Counter()
         self._replaced = 0
 
-    def add(self, record: Record, kind: str, messages: Messages, *, thread: str = MAIN, typed: bool = False) -> None:
-        """Take in what somebody said. `kind` is the record's type, `typed` says that a person typed it."""
+    def add(self, record: Record, messages: Messages, *, thread: str = MAIN, typed: bool = False) -> None:
+        """Take in what somebody said; `typed` says that a person typed it."""
         fields = record.fields
         name = None if thread == MAIN else _name(fields)
         said = self._threads.setdefault(thread, [])
         previous = said[-1].id if said else None
-        message = messages.message(record, kind, name=name, typed=typed, previous=previous, unknown=self._unknown)
+        message = messages.message(record, name=name, typed=typed, previous=previous, unknown=self._unknown)
         said.append(message)
         if message.id is not None:
             self._ids.add(message.id)
@@ -74,7 +74,7 @@ class TurnBuilder:
         self._take_time(message.at)
         self._take_meta(fields)
         self._replaced += record.replaced
-        if kind == "assistant" and isinstance(fields.get("message"), dict):
+        if record.kind == "assistant" and isinstance(fields.get("message"), dict):
             self._take_answer(fields["message"], thread)
 
     def add_copy(self, record: Record, call: str) -> None:
@@ -103,8 +103,8 @@ class TurnBuilder:
     def finish(self, messages: Messages, *, source: str, user: str) -> TurnRecorded:
         """The turn. Each message of its threads stands in it once."""
         for call, record in self._copies:
-            if not self.has(uuid_of(record.fields)):
-                self.add(record, type_of(record.fields), messages, thread=call)
+            if not self.has(record.uuid):
+                self.add(record, messages, thread=call)
         meta: dict[str, Any] = {name: list(found) for name, found in self._meta.items()}
         meta.update({name: found[0] for name, found in meta.items() if len(found) == 1})
         more = {"models": list(self._all_models) if len(self._all_models) > 1 else [], "agents": self._about}

@@ -48,7 +48,16 @@ import msgspec
 from eventlog import TurnRecorded
 from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
-from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
+from turnlog.sources.base import (
+    CHUNK_BYTES,
+    CHUNK_TURNS_MAX,
+    Chunk,
+    Keep,
+    SourceOptions,
+    Stream,
+    Unreadable,
+    keep_nothing,
+)
 from turnlog.sources.codex_files import (
     LINE_BYTES_MAX,
     Rollout,
@@ -65,8 +74,6 @@ from turnlog.sources.files import path_text
 from turnlog.sources.objects import EMPTY_LINES, TOGETHER, CannotRead
 from turnlog.sources.packed import ENDINGS, unpacking_errors
 
-CHUNK_TURNS_MAX = 500
-CHUNK_BYTES = 4 * 1024 * 1024
 PASSES_MAX = 5
 """How often a reading starts over because the file was rewritten under it."""
 

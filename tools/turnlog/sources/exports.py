@@ -20,15 +20,22 @@ from eventlog import ConversationNoted, TurnRecorded
 from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
 from turnlog.sources.archives import Archive, Member, Readable, is_archive
-from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
+from turnlog.sources.base import (
+    CHUNK_BYTES,
+    CHUNK_TURNS_MAX,
+    Chunk,
+    Keep,
+    SourceOptions,
+    Stream,
+    Unreadable,
+    keep_nothing,
+)
 from turnlog.sources.documents import HEAD_BYTES, Document, Element, keys_at_head
 from turnlog.sources.export_conversations import Taking
 from turnlog.sources.files import open_regular, path_text, refusal
 from turnlog.sources.objects import CannotRead
 from turnlog.text import clean
 
-CHUNK_TURNS_MAX = 500
-CHUNK_BYTES = 4 * 1024 * 1024
 _PEEK_BYTES = 64
 
 

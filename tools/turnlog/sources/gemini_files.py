@@ -6,11 +6,9 @@ from pathlib import Path
 
 from eventlog import ConversationNoted, TurnRecorded
 from turnlog.errors import WrongUsage
-from turnlog.sources.base import Chunk, Stream, Unreadable
+from turnlog.sources.base import CHUNK_BYTES, CHUNK_TURNS_MAX, Chunk, Stream, Unreadable
 from turnlog.sources.files import open_regular, path_text
 
-CHUNK_TURNS_MAX = 500
-CHUNK_BYTES = 4 * 1024 * 1024
 HEAD_BYTES = 64 * 1024
 """How much of a file is looked at to tell what it is."""
 

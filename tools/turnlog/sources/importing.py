@@ -165,10 +165,13 @@ def _import_chunks(
     counts: ImportCounts,
 ) -> None:
     read = 0
-    for chunk, last in _with_last(chunks):
-        take_in(recorder, source, stream.name, chunk, counts, last=last)
-        progress(max(0, chunk.offset - read), len(chunk.turns))  # a stream that was rewritten meanwhile is read anew
-        read = chunk.offset
+    try:
+        for chunk, last in _with_last(chunks):
+            take_in(recorder, source, stream.name, chunk, counts, last=last)
+            progress(max(0, chunk.offset - read), len(chunk.turns))  # one that was rewritten meanwhile is read anew
+            read = chunk.offset
+    finally:
+        recorder.sync()
 
 
 def _with_last(chunks: Iterator[ChunkT]) -> Iterator[tuple[ChunkT, bool]]:
@@ -186,7 +189,7 @@ def take_in(
 ) -> None:
     """Record one chunk of a stream, what is news in it, and count that; the cursor of the `last` one in any case.
 
-    Raises BadTurn, AppendFailed.
+    It is left to the caller to sync. Raises BadTurn, AppendFailed.
     """
 
     def more(index: Index) -> list[Event]:
@@ -198,7 +201,8 @@ def take_in(
             notes.append(_advanced(source.name, stream, chunk))
         return notes
 
-    for result in recorder.record_many(chunk.turns, more=more, adopt=source.global_ids, keep_newest=True):
+    adopt = source.global_ids
+    for result in recorder.record_many(chunk.turns, more=more, adopt=adopt, keep_newest=True, sync=False):
         if not result.new:
             counts.unchanged += 1
         elif result.revision > 1:

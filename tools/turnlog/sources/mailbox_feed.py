@@ -150,6 +150,7 @@ def record_parcel(recorder: TurnRecorder, mailbox: Mailbox, parcel: Parcel, say:
         say(f"an export of {program} can be downloaded for a while; `turnlog sources` shows where")
     taken = structs.replace(chunk, unreadable=(*chunk.unreadable, *unreadable))
     take_in(recorder, mailbox, mailbox.stream, prepare_chunk(taken), counts, last=True)
+    recorder.sync()
     return counts
 
 

@@ -39,15 +39,20 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
 
 from eventlog import ROLES, Message, Part, TurnRecorded
 from turnlog.errors import WrongUsage
-from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
+from turnlog.sources.base import (
+    CHUNK_BYTES,
+    CHUNK_TURNS_MAX,
+    Chunk,
+    Keep,
+    SourceOptions,
+    Stream,
+    Unreadable,
+    keep_nothing,
+)
 from turnlog.sources.files import digest_of_prefix, file_stamp, open_regular, path_text, refusal
 from turnlog.sources.objects import TOGETHER, CannotRead, DamagedLines, Piece, objects_on
 from turnlog.sources.times import utc
 from turnlog.text import clean
-
-CHUNK_TURNS_MAX = 500
-CHUNK_BYTES = 4 * 1024 * 1024
-"""A chunk ends with the object that reaches this many bytes of the file."""
 
 _RECOGNISED_BYTES_MAX = 1024 * 1024
 
