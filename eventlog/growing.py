@@ -3,6 +3,7 @@
 import errno
 import os
 from contextlib import suppress
+from zlib import crc32
 
 from eventlog.codec import decode_line
 from eventlog.files import Files
@@ -82,6 +83,8 @@ class OpenSegment:
     def place_end(self, end: int, last_seq: int) -> None:
         """Say where the text ends. If lines were taken away, their seqs stay taken."""
         self.known = False  # should an interrupt come between
+        if end < self._seal.length:
+            self._seal = Seal()
         self.end = end
         self.last_seq = max(self.last_seq, last_seq)
         self.known = True
@@ -100,6 +103,9 @@ class OpenSegment:
             self._size = self._files.size(self.descriptor)
             if pad and self._size == end:
                 self._extend(end)
+        length, checksum, whole = self._seal
+        if length == self.end:  # what is summed up now need not be read again
+            self._seal = Seal(end, crc32(lines, checksum), whole)
         self.end = end
         self.last_seq += count
         self._own_seq = self.last_seq
@@ -166,6 +172,6 @@ class OpenSegment:
                 self._files.close(descriptor)
 
     def sum_up(self) -> Seal:
-        """What a header says of this segment; what was summed up before is not read again."""
+        """What a header says of this segment; what this handle wrote or has summed up before is not read again."""
         self._seal = seal_on(self.descriptor, self._seal, self.end)
         return self._seal

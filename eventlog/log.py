@@ -15,7 +15,7 @@ from eventlog.events import Event
 from eventlog.files import Files
 from eventlog.lookup import PLACES_MAX, Lookup
 from eventlog.reader import Problem, Reader
-from eventlog.segments import SEGMENT_BYTES, check_format, list_segments
+from eventlog.segments import SEGMENT_BYTES, Written, check_format, list_segments
 from eventlog.tail import find_tail
 from eventlog.verify import Report, glance, verify
 from eventlog.wake import Waiter
@@ -111,7 +111,7 @@ class EventLog:
 
     def reader(self, *, gt: int = 0) -> Reader:
         """A reader that remembers where it stopped: what follows a log, or folds it step by step, holds one."""
-        return Reader(self.folder, gt=gt)
+        return Reader(self.folder, gt=gt, written=self._written)
 
     def read(self, *, gt: int = 0, limit: int | None = None, problems: list[Problem] | None = None) -> Iterator[Entry]:
         """The entries with a seq greater than `gt`, at most `limit`, up to what is there now.
@@ -184,6 +184,9 @@ class EventLog:
         """Let go of the files. Closing again does nothing."""
         if self._writer is not None:
             self._writer.close()
+
+    def _written(self) -> Written | None:
+        return self._writer.written if self._writer is not None else None
 
     def _writing(self) -> Writer:
         if self._writer is None:

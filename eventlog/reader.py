@@ -20,6 +20,7 @@ from eventlog.seals import SealChecks
 from eventlog.segments import (
     Line,
     Segment,
+    Written,
     check_format,
     find_offset,
     list_segments,
@@ -180,11 +181,13 @@ class Block:
 class Reader:
     """Reads a log from behind `gt` on, as often as asked, always from where it stopped.
 
-    `problems` is what it passed over so far. Holds one file open; `close` it.
+    `problems` is what it passed over so far. `written` tells what this process has appended last, which is not read
+    again where it follows. Holds one file open; `close` it.
     """
 
-    def __init__(self, folder: Path, *, gt: int = 0) -> None:
+    def __init__(self, folder: Path, *, gt: int = 0, written: Callable[[], Written | None] = lambda: None) -> None:
         self._folder = folder
+        self._written = written
         self._gt = gt
         self.problems: list[Problem] = []
         self._checker = LineChecker(gt, self.problems)
@@ -257,6 +260,8 @@ class Reader:
         stands before a line that was seen is there at a second look, so nothing is judged before that.
         """
         final = not behind
+        if final and self._been_to_end:
+            yield from self._just_written()
         looked_twice = 0 if final else sys.maxsize  # up to here
         restart = True
         while restart:
@@ -276,6 +281,17 @@ class Reader:
             self._checker.broken.clear()  # looked at again when more has come
         else:
             self._checker.judge(self._current.name)
+
+    def _just_written(self) -> Iterator[Entry]:
+        """The entries that were appended here, if they are the next ones."""
+        written = self._written()
+        if written is None or written.offset != self._offset or written.path != self._current.path:
+            return
+        for entry in decode_whole(written.lines) or ():
+            if not self._checker.accept([entry.seq]):
+                return
+            self._offset += len(entry.line) + 1
+            yield entry
 
     def _lines(self, *, growing: bool) -> Iterator[Line]:
         """What was not read yet; a little at a time of a growing segment whose end was seen before."""

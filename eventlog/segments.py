@@ -53,6 +53,14 @@ class Line(NamedTuple):
     blank: int = 0
 
 
+class Written(NamedTuple):
+    """Whole lines with their newlines, which a handle on the log has just written at an offset of a segment."""
+
+    path: Path
+    offset: int
+    lines: bytes
+
+
 def segment_path(folder: Path, first_seq: int) -> Path:
     """Where the segment stands that begins with this seq."""
     return folder / f"{first_seq:020d}.jsonl"

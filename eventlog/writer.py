@@ -14,8 +14,11 @@ from eventlog.events import Event, SegmentOpened, TornTailClosed
 from eventlog.files import Files
 from eventlog.growing import OpenSegment
 from eventlog.locks import Lock, restart_in_child
-from eventlog.segments import Segment, check_format, list_segments, segment_checksum, segment_path
+from eventlog.segments import Segment, Written, check_format, list_segments, segment_checksum, segment_path
 from eventlog.tail import find_tail
+
+WRITTEN_BYTES_MAX = 4 * 1024 * 1024
+"""Of what was written last, no more is kept in memory."""
 
 Clock = Callable[[], datetime]
 
@@ -35,6 +38,8 @@ class Writer:
         self.segment_bytes = segment_bytes
         self._clock = clock
         self._files = files
+        self.written: Written | None = None
+        """What was appended last."""
         self._open: OpenSegment | None = None
         self._path = self.folder  # of what was to be written last, for errors to name
         self._distrusted: Segment | None = None  # it could not be synced
@@ -133,9 +138,11 @@ class Writer:
     # Everything below runs under the lock.
 
     def _write_batches(self, current: OpenSegment, group: Iterable[Batch], events: Sequence[Encoded]) -> None:
-        seq = current.last_seq + 1
-        current.write(frame(events, seq, self._clock()), len(events), pad=self._appended)
+        seq, offset = current.last_seq + 1, current.end
+        lines = frame(events, seq, self._clock())
+        current.write(lines, len(events), pad=self._appended)
         self._appended = True
+        self.written = Written(current.segment.path, offset, lines) if len(lines) <= WRITTEN_BYTES_MAX else None
         for batch in group:
             batch.seqs = range(seq, seq := seq + len(batch.events))
 

@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 from eventlog import EventLog, NewerFormat, Problem, Report, SegmentOpened
 from eventlog.codec import FORMAT, encode_event, encode_line, frame
 
-from .support import START, assert_clean, contents, fill, kinds, lines_of, note, restore, snapshot, verify
+from .support import (
+    START,
+    assert_clean,
+    contents,
+    fill,
+    kinds,
+    lines_of,
+    note,
+    open_log,
+    restore,
+    segment_files,
+    snapshot,
+    verify,
+)
 
 
 @pytest.fixture
@@ -131,6 +144,21 @@ def test_a_broken_seal(tmp_path: Path, files: dict[str, bytes]) -> None:
     report = _report(tmp_path, {**files, first: files[first] + b"\n"})
     assert [(problem.kind, problem.segment, problem.seq) for problem in report.problems] == [("seal", second, 6)]
     assert first in report.problems[0].detail
+
+
+def test_damage_before_a_segment_is_sealed(tmp_path: Path) -> None:
+    """A seal vouches for what was written, not for what stands there when it is made."""
+    with open_log(tmp_path, segment_bytes=600) as log:
+        log.append_many([note(number) for number in range(3)])
+        (first,) = segment_files(tmp_path)
+        data = bytearray(first.read_bytes())
+        data[data.index(b'"SinkResumed"') + 20] ^= 1
+        first.write_bytes(data)
+        log.append_many([note(number, "x" * 600) for number in (3, 4)])
+        log.append(note(5))
+    assert len(segment_files(tmp_path)) == 2
+    assert kinds(verify(tmp_path).problems) == {"checksum", "seal"}
+    assert [seq for seq, _ in contents(tmp_path)] == [1, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_sealed_segment_that_lost_its_end(tmp_path: Path, files: dict[str, bytes]) -> None:

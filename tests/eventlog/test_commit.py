@@ -154,12 +154,12 @@ def test_threads_share_writes_and_syncs(tmp_path: Path) -> None:
 
 
 def test_others_append_while_a_checksum_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The writers' lock is free while a full segment is summed up."""
+    """The writers' lock is free while a full segment, which another handle has written, is summed up."""
     monkeypatch.setattr("eventlog.growing._SUM_BYTES", 100)
     reached, opened = threading.Event(), threading.Event()
     other = open_log(tmp_path, segment_bytes=1 << 20)
     with open_log(tmp_path, segment_bytes=2000) as log:
-        log.append_many([note(number, "x" * 100) for number in range(12)])
+        other.append_many([note(number, "x" * 100) for number in range(12)])
         from eventlog import growing
 
         seal_on = growing.seal_on

@@ -4,6 +4,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,52 @@ def test_reading_gives_what_is_there_now(tmp_path: Path) -> None:
         reader.close()
         assert [entry.type for entry in reader.read()] == ["SegmentOpened", "SinkResumed", "SinkResumed"]
         assert reader.problems == []
+        reader.close()
+
+
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(("own", "other")), st.integers(1, 4)), st.tuples(st.just("read"), st.integers(0, 9))
+    ),
+    max_size=30,
+)
+
+
+@given(steps=_STEPS, segment_bytes=st.sampled_from([300, 2000, 100_000]))
+def test_a_reader_beside_its_own_writer(steps: list[tuple[str, int]], segment_bytes: int) -> None:
+    """Whoever appends, and wherever the reader leaves off, it gives every event once and in order."""
+    with tempfile.TemporaryDirectory() as folder:
+        size = {"durability": "os", "segment_bytes": segment_bytes}
+        with open_log(Path(folder), **size) as own, open_log(Path(folder), **size) as other:
+            reader, seen = own.reader(), list[tuple[int, Any]]()
+            for step, count in steps:
+                if step == "read":
+                    seen += [(entry.seq, entry.event) for entry in islice(reader.read(), count)]
+                else:
+                    (own if step == "own" else other).append_many([note(number) for number in range(count)])
+            seen += [(entry.seq, entry.event) for entry in reader.read()]
+            assert (seen, reader.problems) == (contents(Path(folder)), [])
+            reader.close()
+
+
+def test_what_was_just_appended_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader of the handle that appends has it in memory."""
+    with open_log(tmp_path) as log:
+        log.append_many([note(0), note(1)])
+        reader = log.reader()
+        assert len(list(reader.read())) == 3
+        pread, read = os.pread, 0
+
+        def counted(descriptor: int, length: int, offset: int) -> bytes:
+            nonlocal read
+            data = pread(descriptor, length, offset)
+            read += len(data.strip(b"\n"))
+            return data
+
+        monkeypatch.setattr("eventlog.segments.os.pread", counted)
+        log.append_many([note(number, "x" * 1000) for number in range(50)])
+        assert [entry.event for entry in reader.read()] == [note(number, "x" * 1000) for number in range(50)]
+        assert read < 10
         reader.close()
 
 
