@@ -1,13 +1,14 @@
 """Files full of damaged lines: nothing of them is lost, and they are told in few pieces."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from turnlog.sources.base import SourceOptions, Stream
-from turnlog.sources.objects import LONE_DAMAGES_MAX
+from turnlog.sources.base import CHUNK_TURNS_MAX, SourceOptions, Stream
+from turnlog.sources.files import READ_BYTES, open_regular
+from turnlog.sources.objects import LONE_DAMAGES_MAX, DamagedLines
 from turnlog.sources.registry import source_type
-from turnlog.sources.save_data import CHUNK_TURNS_MAX
 
 BUFFER_BYTES = 4096
 """Files are read so much at a time, at least."""
@@ -44,3 +45,18 @@ def test_many_damaged_lines_are_set_apart_together(tmp_path: Path, name: str, li
     said = [message.content for chunk in chunks for turn in chunk.turns for message in turn.messages]
     assert said[-1] == "z"
     assert chunks[-1].offset == path.stat().st_size
+
+
+def test_a_whole_line_behind_damage_ends_the_look_ahead(tmp_path: Path) -> None:
+    """Whoever alternates damage with records makes nobody take the file apart again and again."""
+    path = tmp_path / "session.jsonl"
+    path.write_bytes(b'{"type":1}\nx\n' * READ_BYTES)
+    with open_regular(path, buffer_bytes=READ_BYTES) as file:
+        damaged = DamagedLines()
+        for _ in range(LONE_DAMAGES_MAX):
+            damaged.note(b"x\n")
+        tracemalloc.start()
+        assert damaged.behind(file) == b""
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak_bytes < 3 * READ_BYTES

@@ -6,7 +6,7 @@ alike (`META`) is left out of it, since it belongs to the turn. Fields that are 
 
 from collections import Counter
 from datetime import UTC, datetime, tzinfo
-from functools import lru_cache
+from itertools import filterfalse
 from typing import Any
 
 from eventlog import Message, Part
@@ -233,14 +233,8 @@ def queued_text(fields: dict[str, Any]) -> str:
 
 def _rest(values: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     """The fields that say something, but for those that are known."""
-    keys = _keys_besides(known, *values)
-    return {key: value for key in keys if (value := values[key]) or _tells(value)} if keys else {}
-
-
-@lru_cache(maxsize=1024)
-def _keys_besides(known: frozenset[str], *keys: str) -> list[str]:
-    """Those that are not known, in order; records of a kind have the same ones."""
-    return [key for key in keys if key not in known]
+    keys = filterfalse(known.__contains__, values)
+    return {key: value for key in keys if (value := values[key]) or _tells(value)}
 
 
 def _text(value: Any) -> str | None:

@@ -10,7 +10,7 @@ from typing import IO, Any, BinaryIO, Protocol
 import msgspec
 
 from turnlog.config import ImportLimits
-from turnlog.sources.files import file_stamp, open_regular, refusal
+from turnlog.sources.files import READ_BYTES, file_stamp, open_regular, refusal
 from turnlog.sources.objects import DamagedLines, Piece, objects_on
 from turnlog.sources.packed import DAMAGED, check_unpacked, unpacked, unpacking_errors
 from turnlog.text import clean
@@ -110,7 +110,7 @@ class Rollout:
 @contextmanager
 def open_rollout(path: Path, limits: ImportLimits = ImportLimits()) -> Iterator[Rollout]:  # noqa: B008 - frozen
     """The rollout, read only. Raises WrongUsage with a sentence if it cannot be opened or read."""
-    with open_regular(path) as file:
+    with open_regular(path, buffer_bytes=READ_BYTES) as file:
         try:
             yield Rollout(path, file, limits)
         except OSError as error:

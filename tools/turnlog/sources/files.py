@@ -8,6 +8,9 @@ from typing import BinaryIO
 
 from turnlog.errors import WrongUsage
 
+READ_BYTES = 128 * 1024
+"""How much is read at once of a file of lines that is read as a whole: lines are long, and a small buffer is slow."""
+
 
 def file_stamp(file: BinaryIO) -> tuple[int, int]:
     """What changes when the file is written to."""

@@ -57,7 +57,7 @@ from msgspec.structs import replace
 from eventlog import ConversationNoted, TurnRecorded
 from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
-from turnlog.sources.files import open_regular, refusal
+from turnlog.sources.files import READ_BYTES, open_regular, refusal
 from turnlog.sources.gemini_cli_logs import is_log, log_chunks
 from turnlog.sources.gemini_cli_session import LINE_BYTES_MAX, Damage, Entry, Prefix, Session, Texts, read_lines
 from turnlog.sources.gemini_cli_turns import Said
@@ -68,9 +68,6 @@ from turnlog.text import clean
 
 PASSES_MAX = 5
 """How often a reading starts over because the file was rewritten under it."""
-
-BUFFER_BYTES = 256 * 1024
-"""Lines are long, and a small buffer makes them slow."""
 
 NOTED_MAX = 1000
 """A note lists so many messages at most."""
@@ -124,7 +121,7 @@ class GeminiCli:
         """The turns of the session, or those with something behind the cursor. Raises WrongUsage."""
         try:
             for _ in range(PASSES_MAX):
-                with open_regular(stream.path, buffer_bytes=BUFFER_BYTES) as file:
+                with open_regular(stream.path, buffer_bytes=READ_BYTES) as file:
                     if is_log(file.read(4096).lstrip()):
                         yield from log_chunks(file, stream.path, self.name, self._user)
                         return

@@ -139,7 +139,8 @@ class Session:
             if glance.rewind is not UNSET:
                 self._rewind(glance.rewind)
             elif glance.set is not UNSET:
-                self._take_fields(bytes(glance.set), offset + raw.index(bytes(glance.set)))
+                change = bytes(glance.set)
+                self._take_fields(change, offset + raw.index(change))
             elif glance.type is UNSET and (glance.session, glance.messages, glance.history) != (UNSET, UNSET, UNSET):
                 self._take_fields(raw, offset)
             else:
@@ -155,7 +156,7 @@ class Session:
         """
         fields = _FIELDS.decode(raw)
         lists = {key: _LIST.decode(fields.pop(key)) for key in ("messages", "history") if key in fields}
-        self.header.update(read_object(msgspec.json.encode(fields)))
+        self.header.update(read_object(msgspec.json.encode(fields) if lists else raw))
         at = 0
         for raws in lists.values():
             self.active = {}

@@ -107,11 +107,9 @@ class DamagedLines:
         """
         if self._count < LONE_DAMAGES_MAX or not self._is_short:
             return b""
-        length = 0
-        for following in file.peek(1).split(b"\n")[:-1]:  # type: ignore[attr-defined]
-            if len(following) >= SHORT_BYTES or _is_object(following):
-                break
-            length += len(following) + 1
+        length, ahead = 0, file.peek(1)  # type: ignore[attr-defined]
+        while (end := ahead.find(b"\n", length, length + SHORT_BYTES)) >= 0 and not _is_object(ahead[length:end]):
+            length = end + 1
         return file.read(length)
 
 

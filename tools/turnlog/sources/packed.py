@@ -11,7 +11,7 @@ from typing import IO, BinaryIO, NamedTuple, cast
 from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
 from turnlog.sources.archives import check_ratio
-from turnlog.sources.files import open_regular, path_text, refusal
+from turnlog.sources.files import READ_BYTES, open_regular, path_text, refusal
 
 ENDINGS = (".gz", ".zst")
 """What compressed files are called behind the name that they had."""
@@ -38,7 +38,7 @@ def plain_path(path: Path) -> Path:
 
 def open_unpacked(path: Path, limits: ImportLimits) -> Unpacked:
     """The regular file, unpacked into an unnamed one if it is compressed. Close it. Raises WrongUsage."""
-    file = open_regular(path)
+    file = open_regular(path, buffer_bytes=READ_BYTES)
     try:
         packed_bytes = os.fstat(file.fileno()).st_size
         content = unpacked(path, file)
