@@ -31,49 +31,42 @@ class CheckedWhenMade(StructMeta):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A struct of the fields given. Raises InvalidEvent."""
         made = _make(self, *args, **kwargs)
-        _check(made)
+        values = astuple(made)
+        questions, lists = _known.get((self, *map(type, values))) or _learn(made, values)
+        for index, words, holds in questions:
+            if not holds(values[index]):
+                raise _invalid(made, index, words)
+        for index in lists:
+            force_setattr(made, self.__struct_fields__[index], tuple(values[index]))
         return made
 
 
 Question = tuple[int, str, Callable[[Any], Any]]
 """What is asked of the value at an index, beyond its type: in words, and as a function."""
 
+_known: dict[tuple[type, ...], tuple[list[Question], list[int]]] = {}
+"""By a kind of struct and its values' types that were found right: what is to be asked of which values, and which of
+them are lists."""
+
 
 class _Rules(Struct, frozen=True):
-    """What the values of a kind of struct are held to.
-
-    `types` are the types that each may have (none: any). `known` are the combinations of types that were found right,
-    each with what is to be asked of such values and which of them are lists.
-    """
+    """What the values of a kind of struct are held to: the types that each may have (none: any), and what is asked."""
 
     types: tuple[tuple[type, ...], ...]
     questions: tuple[Question, ...]
-    known: dict[tuple[type, ...], tuple[list[Question], list[int]]]
 
 
-def _check(made: Struct) -> None:
-    """Raise InvalidEvent where a value could be written but not be read again as this struct."""
-    values, rules = astuple(made), _rules(type(made))
-    types = tuple(map(type, values))
-    known = rules.known.get(types)
-    if known is None:
-        known = rules.known[types] = _learn(made, values, types, rules)
-    for index, words, holds in known[0]:
-        if not holds(values[index]):
-            raise _invalid(made, index, words)
-    for index in known[1]:
-        force_setattr(made, type(made).__struct_fields__[index], tuple(values[index]))
-
-
-def _learn(
-    made: Struct, values: tuple[Any, ...], types: tuple[type, ...], rules: _Rules
-) -> tuple[list[Question], list[int]]:
+def _learn(made: Struct, values: tuple[Any, ...]) -> tuple[list[Question], list[int]]:
+    """What `_known` has of a struct with such types. Raises InvalidEvent for a type that is wrong."""
+    kind, rules, types = type(made), _rules(type(made)), tuple(map(type, values))
     for index, allowed in enumerate(rules.types):
         if allowed and not _is_one(values[index], allowed):
             expected = " or ".join(_TYPE_NAMES.get(each, each.__name__) for each in allowed if each is not NoneType)
             raise _invalid(made, index, expected)
     asked = [question for question in rules.questions if types[question[0]] is not NoneType]
-    return asked, [index for index, allowed in enumerate(rules.types) if tuple in allowed and types[index] is list]
+    lists = [index for index, allowed in enumerate(rules.types) if tuple in allowed and types[index] is list]
+    _known[kind, *types] = asked, lists
+    return asked, lists
 
 
 def _is_one(value: Any, allowed: tuple[type, ...]) -> bool:
@@ -90,7 +83,7 @@ def _rules(kind: type[Struct]) -> _Rules:
     plain, full = get_type_hints(kind), get_type_hints(kind, include_extras=True)
     names = kind.__struct_fields__
     questions = [(i, *question) for i, name in enumerate(names) for question in _questions(full[name])]
-    return _Rules(tuple(_allowed(plain[name]) for name in names), tuple(questions), {})
+    return _Rules(tuple(_allowed(plain[name]) for name in names), tuple(questions))
 
 
 def _allowed(hint: Any) -> tuple[type, ...]:
