@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnlog.sources.codex import Codex
+from turnlog.sources.codex_messages import key_of
 
 from .codex_support import (
     FORK,
@@ -92,6 +93,14 @@ STEPS: dict[str, Callable[[Rollout, str], Rollout]] = {
     "count": lambda rollout, text: rollout.event("token_count", info=_used(rollout, len(text))),
     "new": lambda rollout, text: rollout.add("new", text=text),
 }
+
+
+@given(text=st.text(st.sampled_from("ab\x1c\x1f\x85\u3000\xa0 \t\r\n你") | st.characters()))
+def test_white_space_is_no_part_of_what_was_said(text: str) -> None:
+    """Texts that differ in nothing else have one key, whatever their letters and their spaces are."""
+    key = key_of("user", text)
+    assert key == key_of("user", f"\n{text}\u3000")
+    assert key == ("user", "".join(text.split()))
 
 
 @st.composite

@@ -208,7 +208,7 @@ def serve() -> None:
         source, folder = pickle.loads(_receive(requests)[1])  # noqa: S301 - from the process that started this one
         keep = keep_nothing if folder is None else Blobs(folder).put
         gc.freeze()
-        gc.set_threshold(50_000)  # a chunk is some ten thousand objects, and all of it garbage at once
+        gc.set_threshold(200_000)  # more than a chunk has objects, which are garbage all at once
         while True:
             stream = pickle.loads(_receive(requests)[1])  # noqa: S301
             try:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import filterfalse
 from typing import Any
 
 import msgspec
@@ -85,9 +86,10 @@ def is_injected(text: str) -> bool:
 
 def rest_part(record: _Record, known: frozenset[str], payloads: Payloads, kind: str = "fields") -> tuple[Part, ...]:
     """A part with the fields of a record that nothing else holds, if there are any."""
-    if not record.keys() - known:
+    if known.issuperset(record):
         return ()
-    rest = {key: value for key, value in record.items() if key not in known and (value or value in (0, False))}
+    keys = filterfalse(known.__contains__, record)
+    rest = {key: value for key in keys if (value := record[key]) or value in (0, False)}
     if rest.get("status") == "completed":
         del rest["status"]
     if not rest:

@@ -12,11 +12,14 @@ from eventlog import Message, Part
 Key = tuple[str, str]
 """Who said what, but for white space."""
 
+_ASCII_SPACE = bytes(byte for byte in range(128) if chr(byte).isspace())
 _REPEATED = frozenset(("stdout", "stderr", "aggregated_output", "formatted_output", "output", "text", "message"))
 
 
 def key_of(role: str, text: str) -> Key:
     """What two records have in common that say the same: they differ in how they join the blocks of a text."""
+    if text.isascii():  # a tenth of the time
+        return role, text.encode().translate(None, _ASCII_SPACE).decode()
     return role, "".join(text.split())
 
 
