@@ -1,8 +1,10 @@
 """Reading streams in processes of their own: the same chunks in the same order, and nothing left behind."""
 
+import errno
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +83,38 @@ def test_what_a_source_raises_is_raised_here(streams: list[Stream]) -> None:
     streams[3].path.unlink()
     with pytest.raises(WrongUsage, match=r"3\.jsonl|cannot be read"):
         chunks_of(streams)
+
+
+@pytest.mark.parametrize(("ahead_bytes", "memory_bytes"), [(1, 1), (1, 1 << 20), (1 << 20, 1)])
+def test_what_waits_may_lie_in_files(
+    streams: list[Stream], monkeypatch: pytest.MonkeyPatch, ahead_bytes: int, memory_bytes: int
+) -> None:
+    """However little may wait, and however little of that in memory, all of it comes in order."""
+    expected = [(stream.name, [*map(prepare_chunk, ClaudeCode().read(stream))]) for stream in streams]
+    monkeypatch.setattr(ahead, "_BYTES_AHEAD", ahead_bytes)
+    monkeypatch.setattr(ahead, "_MEMORY_BYTES", memory_bytes)
+    assert chunks_of(streams) == expected
+
+
+def test_a_stream_that_is_given_up_holds_nobody_up(streams: list[Stream], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes only the first chunk of each stream gets to the last one."""
+    monkeypatch.setattr(ahead, "_BYTES_AHEAD", 1)
+    with ahead.read_ahead(ClaudeCode(), streams, keep_nothing, None) as reading:
+        assert [(stream.name, next(chunks).offset > 0) for stream, chunks in reading] == [
+            (s.name, True) for s in streams
+        ]
+
+
+def test_a_full_disk_costs_only_the_reading_ahead(streams: list[Stream], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot wait is read here."""
+    expected = [(stream.name, [*map(prepare_chunk, ClaudeCode().read(stream))]) for stream in streams]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ahead, "_MEMORY_BYTES", 1)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert chunks_of(streams) == expected
 
 
 class Mortal(ClaudeCode):

@@ -126,7 +126,7 @@ def test_chunks_are_bounded_by_turns(path: Path) -> None:
 
 def test_chunks_are_bounded_by_bytes(path: Path) -> None:
     """A chunk ends with the object that fills it, however few turns that are."""
-    path.write_text(exchanges(*["你" * 1_000_000] * 4))
+    path.write_text(exchanges(*["你" * 500_000] * 4))
     chunks = read(path)
     assert [len(chunk.turns) for chunk in chunks] == [2, 2]
     assert chunks[0].offset >= CHUNK_BYTES

@@ -3,9 +3,8 @@
 Reading takes most of an import's time, and a Python process has one core. A worker is started as a program, not forked
 and not by importing the main module again, so that it does not matter who embeds this; it reads one stream after the
 other and sends its chunks with their turns encoded, as the log has them. What it gives is what reading here gives, in
-the same order. Memory is bounded: few streams are begun, and of each a few megabytes wait at most; that much is needed
-for the streams behind the first one to be read at all while that one is. With little to read, or one core, everything
-is read here; so it is if a worker cannot be had or is lost.
+the same order. So most of what the others read meanwhile must wait: a little of it in memory, more in unnamed files.
+With little to read, or one core, everything is read here; so it is if a worker cannot be had or is lost.
 """
 
 import os
@@ -19,6 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
 import msgspec
@@ -34,7 +34,8 @@ WORKERS_MAX = 4
 """More of them give more than one process can record."""
 
 _STREAMS_AHEAD = 2  # a worker
-_BYTES_AHEAD = 4 * 1024 * 1024  # a stream
+_BYTES_AHEAD = 256 * 1024 * 1024
+_MEMORY_BYTES = 4 * 1024 * 1024  # a stream
 _PATIENCE_SECONDS = 10
 _HEAD = struct.Struct("<Qc")
 _CHUNK, _END, _ERROR, _LOST = b"c", b".", b"!", b"-"
@@ -79,15 +80,54 @@ def _pickled(value: Any) -> bytes | None:
         return None
 
 
+class _Frames:
+    """What was sent of a stream and was not taken yet: first in, first out, from some bytes on in a file."""
+
+    def __init__(self) -> None:
+        self._heads: deque[tuple[bytes, int]] = deque()
+        self._bodies = SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115 - `close` closes it
+        self._taken = self._put = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._heads)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait."""
+        return self._put - self._taken
+
+    def put(self, frame: tuple[bytes, bytes]) -> None:
+        """Add a frame. Raises OSError, on a full disk for one."""
+        kind, body = frame
+        if body:
+            self._bodies.seek(self._put)
+            self._bodies.write(body)
+        self._put += len(body)
+        self._heads.append((kind, len(body)))
+
+    def take(self) -> tuple[bytes, bytes]:
+        """Take out the first frame. Raises OSError."""
+        kind, length = self._heads.popleft()
+        self._bodies.seek(self._taken)
+        body = self._bodies.read(length)
+        self._taken += length
+        if not self._heads:
+            self._taken = self._put = 0
+        return kind, body
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._bodies.close()
+
+
 class _Team:
-    """Workers, each driven by a thread, and what they have sent that was not taken yet: by stream, in frames."""
+    """Workers, each driven by a thread, and what they have sent that was not taken yet, by stream."""
 
     def __init__(self, setup: bytes, streams: Sequence[Stream], workers: int) -> None:
         self._setup = setup
         self._streams = streams
         self._changed = threading.Condition()
-        self._frames: list[deque[tuple[bytes, bytes]]] = [deque() for _ in streams]
-        self._waiting_bytes = [0 for _ in streams]
+        self._frames: dict[int, _Frames] = {}
         self._given = self._done = 0
         self._ahead = workers * _STREAMS_AHEAD
         self._is_stopped = False
@@ -107,6 +147,7 @@ class _Team:
         finally:
             with self._changed:
                 self._done = number + 1
+                self._close(number)
                 self._changed.notify_all()
 
     def stop(self) -> None:
@@ -116,14 +157,21 @@ class _Team:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+        for number in list(self._frames):
+            self._close(number)
+
+    def _close(self, number: int) -> None:
+        if (frames := self._frames.pop(number, None)) is not None:
+            frames.close()
 
     def _take(self, number: int) -> tuple[bytes, bytes]:
         with self._changed:
-            self._changed.wait_for(lambda: self._frames[number])
+            self._changed.wait_for(lambda: self._frames.get(number))
             self._changed.notify_all()
-            frame = self._frames[number].popleft()
-            self._waiting_bytes[number] -= len(frame[1])
-            return frame
+            try:
+                return self._frames[number].take()
+            except OSError:
+                return _LOST, b""
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
@@ -139,6 +187,9 @@ class _Team:
                             return
                 except (OSError, EOFError, ValueError):
                     self._put(number, (_LOST, b""))
+                    if worker is not None:  # nobody knows what it is at
+                        worker.stop()
+                    worker = None
         finally:
             if worker is not None:
                 worker.stop()
@@ -154,11 +205,19 @@ class _Team:
     def _put(self, number: int, frame: tuple[bytes, bytes]) -> bool:
         """Whether anybody wants more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_stopped or self._waiting_bytes[number] < _BYTES_AHEAD)
-            self._frames[number].append(frame)
-            self._waiting_bytes[number] += len(frame[1])
-            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._is_stopped or self._has_room(number))
+            if number >= self._done and not self._is_stopped:
+                if number not in self._frames:
+                    self._frames[number] = _Frames()
+                self._frames[number].put(frame)
+                self._changed.notify_all()
             return not self._is_stopped
+
+    def _has_room(self, number: int) -> bool:
+        """Whether more of a stream may come; the one that is being taken must, and what was given up is not kept."""
+        is_wanted_now = number == self._done and not self._frames.get(number)
+        waiting_bytes = sum(frames.waiting_bytes for frames in self._frames.values())
+        return number < self._done or is_wanted_now or waiting_bytes < _BYTES_AHEAD
 
 
 class _Worker:
