@@ -103,9 +103,9 @@ class OpenSegment:
             self._size = self._files.size(self.descriptor)
             if pad and self._size == end:
                 self._extend(end)
-        length, checksum, whole = self._seal
-        if length == self.end:  # what is summed up now need not be read again
-            self._seal = Seal(end, crc32(lines, checksum), whole)
+        seal = self._seal
+        if seal.length == self.end:  # what is summed up now need not be read again
+            self._seal = Seal(end, crc32(lines, seal.checksum), seal.whole)
         self.end = end
         self.last_seq += count
         self._own_seq = self.last_seq

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
+from msgspec import Struct
+
 from eventlog.codec import FORMAT, HEAD, Entry, are_whole, decode_line
 from eventlog.errors import LogUnavailable, NewerFormat
 from eventlog.events import SegmentOpened
@@ -53,7 +55,7 @@ class Line(NamedTuple):
     blank: int = 0
 
 
-class Written(NamedTuple):
+class Written(Struct, frozen=True, gc=False):
     """Whole lines with their newlines, which a handle on the log has just written at an offset of a segment."""
 
     path: Path
@@ -197,7 +199,7 @@ def next_line(descriptor: int, offset: int, high: int) -> int:
     return high
 
 
-class Seal(NamedTuple):
+class Seal(Struct, frozen=True, gc=False):
     """What is known of a segment up to `length` bytes: the CRC-32 of those, and whether all lines in them are whole."""
 
     length: int = 0
@@ -223,7 +225,7 @@ def segment_checksum(path: Path) -> tuple[int, str]:
 
 def seal_on(descriptor: int, seal: Seal, end: int) -> Seal:
     """Go on with a seal up to `end`, where a line ends."""
-    length, checksum, whole = seal
+    length, checksum, whole = seal.length, seal.checksum, seal.whole
     rest = b""
     while length < end and (chunk := os.pread(descriptor, min(CHUNK_BYTES, end - length), length)):
         length, checksum = length + len(chunk), crc32(chunk, checksum)

@@ -1,5 +1,6 @@
 """What it costs to take sessions in: beside json.loads of every line, and beside peers that are installed."""
 
+import os
 import subprocess
 import sys
 import time
@@ -68,9 +69,14 @@ def _import_anew(bench: Bench, source: str, path: Path, megabytes: float, number
 def _take_in(way: str, source: str, path: Path, work: Path) -> tuple[float, float]:
     """Seconds, and MB of memory."""
     command: Sequence[str] = [sys.executable, "-W", "ignore", str(_PROGRAM), way, source, str(path), str(work)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - this very program's
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=_environment())  # noqa: S603 - own
     seconds, megabytes = map(float, done.stdout.split()[-2:])
     return seconds, megabytes
+
+
+def _environment() -> dict[str, str]:
+    """Modules are compiled once, as those of an installed program are: processes that read ahead import them too."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _peers(bench: Bench, source: str) -> list[str]:

@@ -33,7 +33,7 @@ BYTES_MIN = 16 * 1024 * 1024
 WORKERS_MAX = 4
 """More of them give more than one process can record."""
 
-_STREAMS_AHEAD = 2  # a worker
+_STREAMS_AHEAD = 4  # a worker
 _BYTES_AHEAD = 256 * 1024 * 1024
 _MEMORY_BYTES = 4 * 1024 * 1024  # a stream
 _PATIENCE_SECONDS = 10
