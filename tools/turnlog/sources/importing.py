@@ -1,6 +1,7 @@
 """Taking a source's streams into the log."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, TypeVar
@@ -29,6 +30,9 @@ from turnlog.sources.unchanged import Unchanged
 
 RAW_BYTES_MAX = 64 * 1024
 """What cannot be read is kept in its event up to this size, and in the blob folder beyond."""
+
+_SYNC_BYTES = 32 * 1024 * 1024
+"""So much is read between two syncs: more would make the last one long, less would make everything slow."""
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes were read, and how many turns were found in them, since it was told last."""
@@ -113,12 +117,15 @@ def import_streams(
         else:
             counts.add(ImportCounts(unchanged=known[0], quarantined=known[1]))
             progress(stream.size_bytes, known[0])
-    with read_ahead(source, changed, recorder.keep_blob, recorder.blob_folder) as reading:
+    with (
+        _synced_at_times(recorder, progress) as noted,
+        read_ahead(source, changed, recorder.keep_blob, recorder.blob_folder) as reading,
+    ):
         for stream, chunks in reading:
             found = ImportCounts()
             try:
                 meant = since.chunks(chunks) if since else chunks
-                _import_chunks(recorder, source, stream, meant, progress=progress, counts=found)
+                _import_chunks(recorder, source, stream, meant, progress=noted, counts=found)
                 unchanged.note(stream, found.recorded + found.revised + found.unchanged, found.quarantined)
             except WrongUsage as error:
                 if refuse is None:
@@ -127,6 +134,25 @@ def import_streams(
             finally:
                 counts.add(found)
     return counts
+
+
+@contextmanager
+def _synced_at_times(recorder: TurnRecorder, progress: Progress) -> Iterator[Progress]:
+    """What is to be told of the progress instead: it also syncs every so many bytes. At the end all is synced."""
+    unsynced_bytes = 0
+
+    def note(size_bytes: int, turns: int) -> None:
+        nonlocal unsynced_bytes
+        progress(size_bytes, turns)
+        unsynced_bytes += size_bytes
+        if unsynced_bytes >= _SYNC_BYTES:
+            recorder.sync()
+            unsynced_bytes = 0
+
+    try:
+        yield note
+    finally:
+        recorder.sync()
 
 
 Hold = Callable[[TurnRecorded], bool]
@@ -145,7 +171,8 @@ def import_stream(
     """The same for one stream, from a cursor on; its last turn is left out if it is to be held."""
     counts = ImportCounts()
     chunks = _without_held(source.read(stream, cursor, keep=recorder.keep_blob), hold)
-    _import_chunks(recorder, source, stream, map(prepare_chunk, chunks), progress=progress, counts=counts)
+    with _synced_at_times(recorder, progress) as noted:
+        _import_chunks(recorder, source, stream, map(prepare_chunk, chunks), progress=noted, counts=counts)
     return counts
 
 
@@ -165,13 +192,10 @@ def _import_chunks(
     counts: ImportCounts,
 ) -> None:
     read = 0
-    try:
-        for chunk, last in _with_last(chunks):
-            take_in(recorder, source, stream.name, chunk, counts, last=last)
-            progress(max(0, chunk.offset - read), len(chunk.turns))  # one that was rewritten meanwhile is read anew
-            read = chunk.offset
-    finally:
-        recorder.sync()
+    for chunk, last in _with_last(chunks):
+        take_in(recorder, source, stream.name, chunk, counts, last=last)
+        progress(max(0, chunk.offset - read), len(chunk.turns))  # a stream that was rewritten meanwhile is read anew
+        read = chunk.offset
 
 
 def _with_last(chunks: Iterator[ChunkT]) -> Iterator[tuple[ChunkT, bool]]:
