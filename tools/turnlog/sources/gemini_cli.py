@@ -97,11 +97,11 @@ class GeminiCli:
         head = head_of(path).removeprefix(b"\xef\xbb\xbf").lstrip()
         if is_log(head):
             return True
-        has = {key for key in _MARKS if b'"%s"' % key in head}
+        marks = (b'"projectHash"', b'"messages"', b'"history"')
         return (
             head.startswith(b"{")
-            and (has >= {b"lastUpdated"} or has >= {b"history", b"role", b"parts"})
-            and bool(has & {b"messages", b"projectHash", b"history"})
+            and (b'"lastUpdated"' in head or all(mark in head for mark in (b'"history"', b'"role"', b'"parts"')))
+            and any(mark in head for mark in marks)
         )
 
     def discover(self, paths: Sequence[Path]) -> list[Stream]:
@@ -140,9 +140,6 @@ def _agents_in(folder: Path) -> tuple[Path, ...] | None:
     if folder.name != "chats":
         return None
     return tuple(sorted(path for path in folder.glob("*/*.json*") if path.is_file()))
-
-
-_MARKS = (b"lastUpdated", b"history", b"role", b"parts", b"messages", b"projectHash")
 
 
 class _Agent(NamedTuple):

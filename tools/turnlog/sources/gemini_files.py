@@ -41,15 +41,14 @@ def find_streams(
     streams: dict[str, Stream] = {}
     for named in paths:
         if named.is_dir():
-            found = [path for path in _files_in(named) if recognises(path)]
+            found = [stream_of(path) for path in _files_in(named) if recognises(path)]
             if not found:
                 raise WrongUsage(f"{path_text(named)} is a folder without {what}; name one that holds some")
         else:
-            found = [named]
-        for path in found:
-            stream = stream_of(path)
-            if stream.size_bytes and not may_be(path, head_of(path)):
-                raise WrongUsage(f"{path_text(path)} holds no {what}; name a file or a folder that does")
+            found = [stream_of(named)]
+            if found[0].size_bytes and not may_be(named, head_of(named)):
+                raise WrongUsage(f"{path_text(named)} holds no {what}; name a file or a folder that does")
+        for stream in found:
             streams.setdefault(stream.name, stream)
     return list(streams.values())
 
