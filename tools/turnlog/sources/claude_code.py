@@ -50,7 +50,7 @@ from msgspec.structs import replace
 from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
 from turnlog.sources.base import Chunk, Keep, SourceOptions, Stream, Unreadable, keep_nothing
-from turnlog.sources.claude_code_agents import Agents, is_own_file, read_meta, transcript_of_meta, transcripts_in
+from turnlog.sources.claude_code_agents import Agents, Beside, beside_in, read_meta, transcript_of_meta, transcripts_in
 from turnlog.sources.claude_code_lines import type_of
 from turnlog.sources.claude_code_outputs import Outputs
 from turnlog.sources.claude_code_payloads import Payloads
@@ -110,13 +110,14 @@ class ClaudeCode:
         Folders are searched for their transcripts. A sub-agent's file stands for the session that it is of.
         """
         found: dict[str, tuple[int, Stream]] = {}
-        beside: dict[Path, list[Path]] = {}
+        beside: dict[Path, Beside] = {}
         for path in self._files(paths):
             status = self._status_of(path)
             name = path_text(path)
-            if path.parent not in beside:
-                beside[path.parent] = [each for each in path.parent.glob("agent-*.jsonl") if is_own_file(each)]
-            others = self._agents.of(path, [each for each in beside[path.parent] if each != path])
+            folder = path.parent
+            if folder not in beside:
+                beside[folder] = beside_in(folder)
+            others = self._agents.of(path, beside[folder])
             stream = Stream(name=name, path=path, size_bytes=status.st_size, others=others)
             found[name] = (status.st_mtime_ns, stream)
         return [found[name][1] for name in sorted(found, key=lambda name: (found[name][0], name))]

@@ -7,8 +7,9 @@ the result of the call names the agent, or its prompt is the agent's first line.
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from turnlog.sources.packed import ENDINGS, Unpacked, open_unpacked, plain_path
 
 FOLDER = "subagents"
 _META_ENDING = ".meta.json"
+_TRANSCRIPTS = (".jsonl", *(f".jsonl{ending}" for ending in ENDINGS))
 _META_BYTES_MAX = 64 * 1024
 
 
@@ -41,6 +43,13 @@ class AgentFile(NamedTuple):
     started: datetime | None
     about: dict[str, Any]
     """What its .meta.json says."""
+
+
+class Beside(NamedTuple):
+    """What stands in the folder of a session's file: sub-agents' files, and the names of folders."""
+
+    agents: list[Path]
+    folders: set[str]
 
 
 class Agents:
@@ -88,11 +97,13 @@ class Agents:
         with self.open(path).file as file:
             return next((piece for piece in Lines(file).read() if isinstance(piece, Record)), None)
 
-    def of(self, main: Path, beside: Sequence[Path]) -> tuple[Path, ...]:
+    def of(self, main: Path, beside: Beside) -> tuple[Path, ...]:
         """Every file that a session is read with: in its folder, or a sub-agent's beside it."""
-        folder = main.with_suffix("")
-        own = [path for path in folder.rglob("*") if is_own_file(path)] if folder.is_dir() else []
-        for path in beside:
+        folders = [main.with_suffix("")] if main.stem in beside.folders else []
+        own = [path for folder in folders for path in folder.rglob("*") if is_own_file(path)]
+        for path in beside.agents:
+            if path == main:
+                continue
             session = self._session(path)
             if session == main.stem or not is_own_file(path.with_name(f"{session}.jsonl")):
                 own += [path, *(each for each in (path.with_name(path.stem + _META_ENDING),) if is_own_file(each))]
@@ -119,13 +130,24 @@ def transcripts_in(folder: Path) -> list[Path]:
         return []
     found = []
     for parent, _, names in os.walk(folder, onerror=refuse):
-        found += [path for name in names if is_transcript(path := Path(parent, name))]
-    return _plain_first(found)
+        here = Path(parent)
+        found += [here / name for name in names if name.endswith(_TRANSCRIPTS)]
+    return _plain_first(filter(is_own_file, found))
 
 
 def is_transcript(path: Path) -> bool:
     """Whether a regular file stands there that is named as transcripts are, compressed or not."""
-    return plain_path(path).suffix == ".jsonl" and is_own_file(path)
+    return path.name.endswith(_TRANSCRIPTS) and is_own_file(path)
+
+
+def beside_in(folder: Path) -> Beside:
+    """What stands in a folder; in one that may not be listed, nothing."""
+    agents = [path for path in folder.glob("agent-*.jsonl") if is_own_file(path)]
+    try:
+        with os.scandir(folder) as entries:
+            return Beside(agents, {entry.name for entry in entries if entry.is_dir()})
+    except OSError:
+        return Beside(agents, set())
 
 
 def _forms(path: Path) -> list[Path]:
@@ -135,7 +157,8 @@ def _forms(path: Path) -> list[Path]:
 
 def _plain_first(paths: Iterable[Path]) -> list[Path]:
     """Each transcript once, in order: where it lies beside its compressed copy, the plain one."""
-    return list({plain_path(path): path for path in sorted(paths, reverse=True)}.values())[::-1]
+    ordered = sorted(paths, key=attrgetter("parts"), reverse=True)  # which is their own order, and found faster
+    return list({plain_path(path): path for path in ordered}.values())[::-1]
 
 
 def is_own_file(path: Path) -> bool:
