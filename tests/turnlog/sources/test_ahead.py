@@ -1,12 +1,15 @@
 """Reading streams in processes of their own: the same chunks in the same order, and nothing left behind."""
 
 import errno
+import io
 import os
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,16 +108,36 @@ def test_a_stream_that_is_given_up_holds_nobody_up(streams: list[Stream], monkey
         ]
 
 
-def test_a_full_disk_costs_only_the_reading_ahead(streams: list[Stream], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot wait is read here."""
+class Small(io.FileIO):
+    """A file on a disk with little room: a write gives as much as fits, and the next one fails."""
+
+    room_bytes = 0
+
+    def write(self, data: Any, /) -> int:
+        fitting = memoryview(data)[: max(0, self.room_bytes - self.tell())]
+        if not fitting:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(fitting)
+
+
+@pytest.mark.parametrize("room_bytes", [0, 1, 10_000, 150_000])
+def test_a_full_disk_costs_only_the_reading_ahead(
+    tmp_path: Path, streams: list[Stream], monkeypatch: pytest.MonkeyPatch, room_bytes: int
+) -> None:
+    """What cannot wait is read here; what was taken before that comes twice, and is recorded once."""
     expected = [(stream.name, [*map(prepare_chunk, ClaudeCode().read(stream))]) for stream in streams]
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
+    numbers = count()
+    monkeypatch.setattr(Small, "room_bytes", room_bytes)
     monkeypatch.setattr(ahead, "_MEMORY_BYTES", 1)
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    assert chunks_of(streams) == expected
+    monkeypatch.setattr(
+        tempfile,
+        "TemporaryFile",
+        lambda *_, **__: io.BufferedRandom(Small(tmp_path / f"{next(numbers)}.waiting", "w+")),
+    )
+    for (name, chunks), (expected_name, expected_chunks) in zip(chunks_of(streams), expected, strict=True):
+        taken = len(chunks) - len(expected_chunks)
+        assert (name, chunks[taken:]) == (expected_name, expected_chunks)
+        assert chunks[:taken] == expected_chunks[:taken]
 
 
 class Mortal(ClaudeCode):

@@ -1,11 +1,14 @@
 """Taking streams into the log: when what was recorded is durable."""
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eventlog import AppendFailed
 from turnlog.errors import WrongUsage
 from turnlog.recorder import TurnRecorder
 from turnlog.sources import importing
@@ -78,3 +81,19 @@ def test_what_was_recorded_before_a_refusal_is_durable(
         with pytest.raises(WrongUsage):
             import_streams(recorder, ClaudeCode(), streams)
         assert calls == ["append"] * 4 + ["sync"]
+
+
+def test_what_ended_an_import_is_what_is_told(
+    tmp_path: Path, recorder: TurnRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk the sync that follows fails too, and says less."""
+
+    def refuse(events: Sequence[Any], **_: bool) -> range:
+        raise AppendFailed(tmp_path, len(events), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    with recorder:
+        streams = ClaudeCode().discover([tmp_path])
+        monkeypatch.setattr(recorder.log, "append_many", refuse)
+        monkeypatch.setattr(recorder.log, "sync", lambda: refuse(()))
+        with pytest.raises(AppendFailed, match="events were not recorded"):
+            import_streams(recorder, ClaudeCode(), streams)

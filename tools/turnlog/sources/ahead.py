@@ -7,6 +7,7 @@ the same order. So most of what the others read meanwhile must wait: a little of
 With little to read, or one core, everything is read here; so it is if a worker cannot be had or is lost.
 """
 
+import errno
 import os
 import pickle
 import signal
@@ -102,14 +103,17 @@ class _Frames:
         if body:
             self._bodies.seek(self._put)
             self._bodies.write(body)
+            self._bodies.flush()  # what does not fit is known now, and not when another frame is asked for
         self._put += len(body)
         self._heads.append((kind, len(body)))
 
     def take(self) -> tuple[bytes, bytes]:
-        """Take out the first frame. Raises OSError."""
+        """Take out the first frame. Raises OSError if it is not there as it was put."""
         kind, length = self._heads.popleft()
         self._bodies.seek(self._taken)
         body = self._bodies.read(length)
+        if len(body) < length:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         self._taken += length
         if not self._heads:
             self._taken = self._put = 0
@@ -117,7 +121,8 @@ class _Frames:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._bodies.close()
+        with suppress(OSError):  # it may want to write what did not fit
+            self._bodies.close()
 
 
 class _Team:

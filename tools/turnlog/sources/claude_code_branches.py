@@ -87,10 +87,7 @@ def _gist(record: Record) -> int:
     """A hash of what a record says, but for what differs between its copies."""
     message = record.fields.get("message")
     content = message.get("content") if type(message) is dict else record.fields.get("content")
-    if record.kind not in ("user", "assistant"):
-        said = [record.kind, record.fields.get("subtype"), kind_of(record.fields.get("attachment"))]
-    else:
-        said = [record.kind]
+    said = [record.kind, record.fields.get("subtype"), kind_of(record.fields.get("attachment"))]
     if type(content) is list:
         said += map(_gist_of_block, content)
     else:

@@ -1,7 +1,7 @@
 """Taking a source's streams into the log."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventlog import (
+    AppendFailed,
     ConversationNoted,
     Event,
     LineQuarantined,
@@ -151,8 +152,11 @@ def _synced_at_times(recorder: TurnRecorder, progress: Progress) -> Iterator[Pro
 
     try:
         yield note
-    finally:
-        recorder.sync()
+    except BaseException:
+        with suppress(AppendFailed):  # what ended the import says more
+            recorder.sync()
+        raise
+    recorder.sync()
 
 
 Hold = Callable[[TurnRecorded], bool]
