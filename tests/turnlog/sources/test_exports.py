@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +17,10 @@ from eventlog import TurnRecorded
 from projections import content_digest
 from turnlog.config import ImportLimits
 from turnlog.errors import WrongUsage
-from turnlog.sources.base import Stream
+from turnlog.sources.base import CHUNK_TURNS_MAX, Stream
 from turnlog.sources.chatgpt import ChatGpt
 from turnlog.sources.claude_export import ClaudeExport
-from turnlog.sources.exports import CHUNK_TURNS_MAX, ExportSource
+from turnlog.sources.exports import ExportSource
 from turnlog.sources.registry import recognise
 from turnlog.sources.save_data import SaveData
 
@@ -351,3 +352,17 @@ def test_everything_in_the_folders_of_samples_can_be_imported(tmp_path: Path) ->
         again = imported(tmp_path, source, TRANSCRIPTS / folder)
         assert first.recorded > 10
         assert (again.recorded, again.revised, again.unchanged) == (0, 0, first.recorded + first.unchanged)
+
+
+@each_source
+def test_a_damaged_name_in_a_zip_breaks_no_sentence(tmp_path: Path, source: type[ExportSource], make: Talk) -> None:
+    """What an archive calls its files, and what reading says of them, stands on one line."""
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("conversations.json", sample(make))
+    data = path.read_bytes()
+    at = data.rindex(b"conversations.json")  # the name in the directory at the end
+    path.write_bytes(data[:at] + b"\n" + data[at + 1 :])
+    with pytest.raises(WrongUsage, match=r"onversations\.json in it cannot be read") as refused:
+        source(user="amy").discover([path])
+    assert str(refused.value).isprintable()

@@ -34,7 +34,7 @@ from turnlog.sources.documents import HEAD_BYTES, Document, Element, keys_at_hea
 from turnlog.sources.export_conversations import Taking
 from turnlog.sources.files import open_regular, path_text, refusal
 from turnlog.sources.objects import CannotRead
-from turnlog.text import clean
+from turnlog.text import clean, one_line
 
 _PEEK_BYTES = 64
 
@@ -133,7 +133,7 @@ class ExportSource(ABC):
                 try:
                     self.holds(member)
                 except CannotRead as error:
-                    return f"{member.name} in it cannot be read: {error}"
+                    return one_line(f"{member.name} in it cannot be read: {error}")
         return "name its export"
 
     @classmethod
